@@ -1,0 +1,1 @@
+"""Typed, frozen configuration read from YAML; an unknown key is an error."""

@@ -1,0 +1,64 @@
+"""The whole configuration."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from .base import Strict
+from .features import FeaturesConfig
+from .history import HistoryConfig, SimulatorConfig, Source
+from .training import (
+    EvaluationConfig,
+    GridCutoffs,
+    LabelsConfig,
+    ModelConfig,
+    ObservationsConfig,
+    ScorecardConfig,
+    SplitConfig,
+    TrackingConfig,
+)
+
+
+class Config(Strict):
+    """Everything one project needs: where the data lies, what is observed and predicted, how it is learnt.
+
+    ``data`` is the folder that relative source paths start from, itself relative to the configuration file.
+    """
+
+    name: str = Field(min_length=1)
+    data: str = "."
+    sources: dict[str, Source] = Field(default_factory=dict)
+    history: HistoryConfig
+    simulator: SimulatorConfig | None = None
+    observations: ObservationsConfig = ObservationsConfig()
+    labels: LabelsConfig = LabelsConfig()
+    split: SplitConfig = SplitConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    model: ModelConfig = ModelConfig()
+    scorecard: ScorecardConfig | None = None
+    evaluation: EvaluationConfig = EvaluationConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        for table in HistoryConfig.model_fields:
+            entry = getattr(self.history, table)
+            source = getattr(entry, "source", None)
+            if source is not None and source not in self.sources:
+                known = ", ".join(sorted(self.sources)) or "none"
+                raise ValueError(
+                    f"history.{table}.source names '{source}', which is not under 'sources' (declared: {known}); "
+                    f"declare it or correct the name"
+                )
+        cutoffs = self.observations.cutoffs
+        if isinstance(cutoffs, GridCutoffs) and cutoffs.start and cutoffs.end and cutoffs.end <= cutoffs.start:
+            raise ValueError(
+                f"observations.cutoffs.end ({cutoffs.end}) must lie after start ({cutoffs.start}), "
+                "or no lead is ever observed"
+            )
+        split = self.split
+        if split.calibrate_from and split.test_from and split.calibrate_from >= split.test_from:
+            raise ValueError(
+                f"split.calibrate_from ({split.calibrate_from}) must lie before split.test_from ({split.test_from})"
+            )
+        return self

@@ -1,0 +1,134 @@
+"""Observations, labels, splits, the models and the scorecard."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from .base import Duration, Instant, PositiveDuration, Strict
+
+
+class GridCutoffs(Strict):
+    """Cutoffs on a calendar grid: ``start`` (default: the first midnight after the first lead) and every ``every``."""
+
+    every: PositiveDuration
+    start: Instant | None = None
+    end: Instant | None = None
+
+
+class AfterInteractionCutoffs(Strict):
+    """A cutoff one microsecond after every interaction (of the named kinds, or of any), so that it is visible."""
+
+    after: Literal["any"] | tuple[str, ...]
+
+
+class AgeCutoffs(Strict):
+    """Cutoffs at the given ages of each lead, counted from its creation."""
+
+    ages: Annotated[tuple[PositiveDuration, ...], Field(min_length=1)]
+
+
+class ObservationsConfig(Strict):
+    """At which instants leads are observed, and up to which age."""
+
+    cutoffs: GridCutoffs | AfterInteractionCutoffs | AgeCutoffs = GridCutoffs(every=Duration("7d"))
+    max_age: PositiveDuration | None = None
+
+
+class LabelsConfig(Strict):
+    """What is predicted: a conversion within each horizon; the first one is the model's."""
+
+    horizons: Annotated[tuple[PositiveDuration, ...], Field(min_length=1)] = (Duration("30d"),)
+
+
+class SplitConfig(Strict):
+    """How observations are divided by time. Instants win over shares; between parts lies a gap of one horizon.
+
+    ``by: cutoff`` divides by the cutoff; ``by: lead_start`` puts whole leads into one part by their creation.
+    """
+
+    by: Literal["cutoff", "lead_start"] = "cutoff"
+    test_from: Instant | None = None
+    calibrate_from: Instant | None = None
+    test_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    calibrate_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+
+
+class ModelConfig(Strict):
+    """The conversion model; every default was chosen by validation forward in time (see ConversionModel)."""
+
+    n_estimators: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto"
+    num_leaves: Annotated[int, Field(ge=2)] | Literal["auto"] = "auto"
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.03
+    seeds: Annotated[int, Field(ge=1, le=50)] = 5
+    logistic_weight: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
+    calibrators: Annotated[tuple[Literal["none", "sigmoid", "beta", "isotonic"], ...], Field(min_length=1)] = (
+        "none",
+        "sigmoid",
+        "beta",
+        "isotonic",
+    )
+    monotone: dict[str, Literal[-1, 1]] = Field(default_factory=dict)
+    lightgbm: dict[str, Any] = Field(default_factory=dict)
+    seed: int = 0
+
+
+class ActivityRule(Strict):
+    """Points for each interaction of a kind (any kind if omitted), decayed by the card's half-life or in a window."""
+
+    kind: str | None = None
+    points: float
+    within: PositiveDuration | None = None
+    at_most: float | None = None
+
+
+class AttributeRule(Strict):
+    """Points for a lead attribute: equal to one of ``values``, or a number in [at_least, below)."""
+
+    attribute: str
+    points: float
+    values: tuple[str, ...] | None = None
+    at_least: float | None = None
+    below: float | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> AttributeRule:
+        if self.values is None and self.at_least is None and self.below is None:
+            raise ValueError("an attribute rule needs 'values', 'at_least' or 'below'")
+        return self
+
+
+class TimingRule(Strict):
+    """Points when a number of days lies in [at_least, below): since the last interaction, or since creation."""
+
+    days_since: Literal["creation", "last_interaction"]
+    kind: str | None = None
+    points: float
+    at_least: float | None = None
+    below: float | None = None
+
+
+class ScorecardConfig(Strict):
+    """Hand-set points, as marketing departments keep them: rules, a half-life of activity points, grade thresholds."""
+
+    name: str = "scorecard"
+    half_life: PositiveDuration | None = None
+    rules: Annotated[tuple[ActivityRule | AttributeRule | TimingRule, ...], Field(min_length=1)]
+    thresholds: dict[str, float] = Field(default_factory=dict)
+
+
+class EvaluationConfig(Strict):
+    """How intervals are computed: by resampling leads."""
+
+    resamples: Annotated[int, Field(ge=50)] = 500
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    top_shares: tuple[float, ...] = (0.01, 0.05, 0.10, 0.20)
+    seed: int = 0
+
+
+class TrackingConfig(Strict):
+    """The MLflow experiment. The URI comes from MLFLOW_TRACKING_URI, else from here, else a local SQLite file."""
+
+    experiment: str | None = None
+    uri: str | None = None

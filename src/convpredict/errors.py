@@ -1,0 +1,35 @@
+"""The errors that convpredict raises on purpose, each with the exit code that the command line gives it."""
+
+
+class ConvpredictError(Exception):
+    """Base of every error raised on purpose: the message says what, got, why it matters, what to do next.
+
+    >>> ConvpredictError("no leads were found").exit_code
+    1
+    """
+
+    exit_code = 1
+
+
+class ConfigError(ConvpredictError):
+    """The configuration cannot be used: names the file, the key and the remedy (exit code 2)."""
+
+    exit_code = 2
+
+
+class DataError(ConvpredictError):
+    """The input data breaks the contract as a whole, or too many of its rows do (exit code 3)."""
+
+    exit_code = 3
+
+
+class NotEnoughDataError(ConvpredictError):
+    """The data is sound but too small to train, calibrate or judge a model (exit code 4)."""
+
+    exit_code = 4
+
+
+class BundleError(ConvpredictError):
+    """A bundle is damaged, of an unknown format, or does not fit the data it is asked to score (exit code 5)."""
+
+    exit_code = 5

@@ -1,0 +1,1 @@
+"""Histories: schema, sources, validation and quarantine, and a simulator with known truth."""

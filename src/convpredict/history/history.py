@@ -68,7 +68,7 @@ class History:
         condition = f" WHERE {where}" if where else ""
         cursor = self.connection.cursor()
         try:
-            reader = cursor.execute(f"SELECT {columns} FROM interactions{condition}").to_arrow_reader(batch_rows)
+            reader = cursor.sql(f"SELECT {columns} FROM interactions{condition}").to_arrow_reader(batch_rows)
             yield from reader
         finally:
             cursor.close()
@@ -77,7 +77,7 @@ class History:
         """Run a DuckDB query over the view ``interactions`` and return an Arrow table."""
         cursor = self.connection.cursor()
         try:
-            return cursor.execute(sql).to_arrow_table()
+            return cursor.sql(sql).to_arrow_table()
         finally:
             cursor.close()
 

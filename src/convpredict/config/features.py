@@ -1,6 +1,9 @@
 """Declared features: one frozen object per family; names, units and labels derive from its parameters.
 
 ``by`` splits a family by the values of a category column of the interactions: ``kind`` or an attribute.
+Without ``values`` there is a column for every value of the learnt vocabulary and one for ``(other)``; with
+``values`` there are columns for these alone, and they keep a place of their own in the vocabulary however
+rare they are.
 ``windows`` are durations or ``all`` (everything visible before the cutoff).
 """
 
@@ -8,7 +11,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .base import PositiveDuration, Strict
 
@@ -16,45 +19,64 @@ Window = PositiveDuration | Literal["all"]
 Windows = Annotated[tuple[Window, ...], Field(min_length=1)]
 
 
-class CountFeature(Strict):
+class SplitFeature(Strict):
+    """What the families share that can be split by the values of a category column of the interactions."""
+
+    by: str | None = None
+    values: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _values_of_something(self) -> SplitFeature:
+        if self.values and self.by is None:
+            raise ValueError("'values' needs 'by', the category column that these values belong to")
+        return self
+
+
+class CountFeature(SplitFeature):
     """Number of interactions per window, overall or per category value."""
 
     family: Literal["count"] = "count"
     windows: Windows
-    by: str | None = None
 
 
-class AggregateFeature(Strict):
+class AggregateFeature(SplitFeature):
     """Sum, mean, max or last of a numeric attribute per window, overall or per category value."""
 
     family: Literal["aggregate"] = "aggregate"
     attribute: str
-    functions: Annotated[tuple[Literal["sum", "mean", "max", "last"], ...], Field(min_length=1)] = ("sum", "mean")
+    functions: Annotated[tuple[Literal["sum", "mean", "max", "last"], ...], Field(min_length=1)] = (
+        "sum",
+        "mean",
+    )
     windows: Windows
-    by: str | None = None
 
 
-class RecencyFeature(Strict):
+class RecencyFeature(SplitFeature):
     """Days since the last interaction, overall or per category value."""
 
     family: Literal["recency"] = "recency"
-    by: str | None = None
 
 
-class AgeFeature(Strict):
+class AgeFeature(SplitFeature):
     """Days since creation, since the first interaction, or since each category value's first interaction."""
 
     family: Literal["age"] = "age"
     of: Literal["creation", "first"] = "creation"
-    by: str | None = None
+
+    @model_validator(mode="after")
+    def _first_by(self) -> AgeFeature:
+        if self.by is not None and self.of == "creation":
+            raise ValueError(
+                f"a lead has one creation, not one by {self.by}: write 'of: first' or leave out 'by'"
+            )
+        return self
 
 
-class DecayedFeature(Strict):
+class DecayedFeature(SplitFeature):
     """Interactions counted with exponential decay: 2 ** (-age / half_life) each."""
 
     family: Literal["decayed"] = "decayed"
     half_lives: Annotated[tuple[PositiveDuration, ...], Field(min_length=1)]
-    by: str | None = None
 
 
 class DistinctFeature(Strict):
@@ -79,13 +101,20 @@ class LastKindsFeature(Strict):
     k: Annotated[int, Field(ge=1, le=10)] = 3
 
 
-class TrendFeature(Strict):
-    """Rate in the short window against the rate in the long one: log((n_short + 1) / (n_long * short / long + 1))."""
+class TrendFeature(SplitFeature):
+    """Rate in a short window against a long one: log((n_short + 1) / (n_long * short / long + 1))."""
 
     family: Literal["trend"] = "trend"
     short: PositiveDuration
     long: PositiveDuration
-    by: str | None = None
+
+    @model_validator(mode="after")
+    def _short_before_long(self) -> TrendFeature:
+        if self.short >= self.long:
+            raise ValueError(
+                f"a trend sets a short window against a longer one; got short {self.short}, long {self.long}"
+            )
+        return self
 
 
 class ShareFeature(Strict):
@@ -106,27 +135,38 @@ class TopicFeature(Strict):
 class AttributeFeature(Strict):
     """A lead attribute: a category, a number, or the days from a date to the cutoff.
 
-    Attribute histories are honoured: the latest value visible at the cutoff.
+    Attribute histories are honoured: the latest value visible at the cutoff. ``values`` of a category keep a
+    place of their own in the vocabulary, however rare they are.
     """
 
     family: Literal["attribute"] = "attribute"
     attribute: str
+    values: tuple[str, ...] = ()
 
 
 class CalendarFeature(Strict):
     """Month, weekday and hour of the cutoff, as numbers."""
 
     family: Literal["calendar"] = "calendar"
-    parts: Annotated[tuple[Literal["month", "weekday", "hour"], ...], Field(min_length=1)] = ("month", "weekday")
+    parts: Annotated[tuple[Literal["month", "weekday", "hour"], ...], Field(min_length=1)] = (
+        "month",
+        "weekday",
+    )
 
 
 class RateFeature(Strict):
-    """Smoothed conversion rate and volume of a lead attribute's value (or a pair's), from outcomes known before."""
+    """Smoothed conversion rate and volume of a lead attribute's value (or a pair's), from past outcomes."""
 
     family: Literal["rate"] = "rate"
     keys: Annotated[tuple[str, ...], Field(min_length=1, max_length=2)]
     within: PositiveDuration
     prior_leads: Annotated[float, Field(gt=0)] = 20.0
+
+    @model_validator(mode="after")
+    def _two_keys(self) -> RateFeature:
+        if len(set(self.keys)) < len(self.keys):
+            raise ValueError(f"the keys of a rate must differ; got {', '.join(self.keys)}")
+        return self
 
 
 class LoadFeature(Strict):
@@ -160,8 +200,8 @@ Feature = Annotated[
 class FeaturesConfig(Strict):
     """The feature set: the default derived from the tables, plus declared features, minus excluded columns.
 
-    ``max_values`` is the size of a learnt vocabulary, ``min_count`` how often a value must occur in the training
-    window; rarer and later unseen values share one bucket.
+    ``max_values`` is the size of a learnt vocabulary, ``min_count`` how often a value must occur in the
+    training window; rarer and later unseen values share one bucket.
     """
 
     default: bool = True

@@ -19,6 +19,8 @@ from numba.extending import register_jitable
 MICROSECONDS_PER_SECOND = 1_000_000
 MICROSECONDS_PER_HOUR = 3_600 * MICROSECONDS_PER_SECOND
 MICROSECONDS_PER_DAY = 24 * MICROSECONDS_PER_HOUR
+NEVER = 2**61
+"""An instant (µs) far beyond every date, to which durations can be added without overflow."""
 
 
 @register_jitable
@@ -79,3 +81,16 @@ def is_mature(cutoff: Any, horizon: Any, known_until: Any) -> Any:
     (True, False)
     """
     return cutoff + horizon <= known_until
+
+
+@register_jitable
+def observation_bounds(created_at: Any, converted_at: Any, lost_at: Any, max_age: Any) -> Any:
+    """First cutoff (µs) at which a lead may be observed, then, thrice, the first at which it no longer may.
+
+    The three ends are: it has converted, it was lost, it is too old. A lead may be observed iff ``first <= cutoff``
+    and the cutoff lies before each of the ends. What never happened is given as ``NEVER``.
+
+    >>> observation_bounds(100, 150, NEVER, 30) == (101, 151, NEVER + 1, 130)
+    True
+    """
+    return created_at + 1, converted_at + 1, lost_at + 1, created_at + max_age

@@ -1,0 +1,1 @@
+"""Observations, their labels, splits by time, and the training set made of them."""

@@ -1,0 +1,68 @@
+"""When each lead was created, lost and converted, as arrays that are aligned with ``lead_row``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from convpredict.features.time_rule import NEVER
+from convpredict.history.history import TIMESTAMP, History
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def to_microseconds(instant: datetime) -> int:
+    """Microseconds since 1970-01-01 UTC of an aware instant.
+
+    >>> to_microseconds(datetime(1970, 1, 2, tzinfo=UTC))
+    86400000000
+    """
+    return (instant - _EPOCH) // timedelta(microseconds=1)
+
+
+def to_instant(microseconds: int) -> datetime:
+    """The UTC instant ``microseconds`` after 1970-01-01.
+
+    >>> to_instant(86_400_000_000).isoformat()
+    '1970-01-02T00:00:00+00:00'
+    """
+    return _EPOCH + timedelta(microseconds=int(microseconds))
+
+
+def microseconds_of(column: pa.ChunkedArray | pa.Array, missing: int = NEVER) -> NDArray[np.int64]:
+    """An Arrow column of timestamps as int64 microseconds; nulls become ``missing``."""
+    values: NDArray[np.int64] = column.cast(TIMESTAMP).cast(pa.int64()).fill_null(missing).to_numpy()
+    return values
+
+
+@dataclass(frozen=True)
+class LeadTimes:
+    """Per lead, in the order of ``lead_row``: instants in µs (``NEVER``: it did not happen) and a flag.
+
+    ``undated`` marks the leads that converted at a time nobody knows: their observations are unusable.
+    """
+
+    created_at: NDArray[np.int64]
+    lost_at: NDArray[np.int64]
+    converted_at: NDArray[np.int64]
+    undated: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, history: History) -> LeadTimes:
+        """Read them from a history."""
+        converted_at = np.full(history.n_leads, NEVER, np.int64)
+        undated = np.zeros(history.n_leads, np.bool_)
+        rows = history.conversions["lead_row"].to_numpy()
+        known = microseconds_of(history.conversions["converted_at"])
+        converted_at[rows] = known
+        undated[rows] = known == NEVER
+        return cls(
+            microseconds_of(history.leads["created_at"]),
+            microseconds_of(history.leads["lost_at"]),
+            converted_at,
+            undated,
+        )

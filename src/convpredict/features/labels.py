@@ -1,0 +1,193 @@
+"""The wording of columns: plain English from the names and values of the user's own data."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from convpredict.config.base import Duration
+
+from .declarations import OTHER
+
+_PARTICIPLE = re.compile(
+    r"(?:ed|sent|bought|sold|won|lost|done|made|seen|read|left|met|paid|held|open|closed)$"
+)
+_SIMPLE_WORDS = re.compile(r"[A-Za-z]+(?:[ _-][A-Za-z]+)*")
+_UNITS = {
+    "eur": "EUR",
+    "usd": "USD",
+    "gbp": "GBP",
+    "chf": "CHF",
+    "seconds": "seconds",
+    "minutes": "minutes",
+    "hours": "hours",
+    "days": "days",
+    "weeks": "weeks",
+    "months": "months",
+    "years": "years",
+    "percent": "percent",
+    "share": "share",
+}
+DAY_PARTS = ("0 and 6", "6 and 12", "12 and 18", "18 and 24")
+WEEKDAYS = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
+
+
+def slug(text: str) -> str:
+    """Text as part of a column name: lower case ASCII letters, digits and underscores, at most 40.
+
+    >>> slug("E-Mail geöffnet!"), slug("Звонок"), slug("(other)")
+    ('e_mail_geoffnet', 'value', 'other')
+    """
+    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "_", ascii_text).strip("_")[:40].rstrip("_") or "value"
+
+
+def humanize(name: str) -> str:
+    """A column's name as words.
+
+    >>> humanize("talk_time"), humanize("Utm-Campaign"), humanize("URL")
+    ('talk time', 'utm campaign', 'URL')
+    """
+    words = re.sub(r"[_\s-]+", " ", name).strip() or name
+    return words if words.isupper() else words.lower()
+
+
+def unit_of(name: str) -> str:
+    """Unit of a numeric attribute: read off the end of its name, or else the name itself.
+
+    >>> unit_of("amount_eur"), unit_of("talk_minutes"), unit_of("score")
+    ('EUR', 'minutes', 'score')
+    """
+    return _UNITS.get(slug(name).rsplit("_", 1)[-1], humanize(name))
+
+
+def quantity(name: str) -> str:
+    """A numeric attribute as words, a currency in brackets.
+
+    >>> quantity("amount_eur"), quantity("talk_minutes")
+    ('amount (EUR)', 'talk minutes')
+    """
+    unit = unit_of(name)
+    words = humanize(name)
+    return (
+        f"{words[: -len(unit)].strip()} ({unit})"
+        if unit.isupper() and words.endswith(" " + unit.lower())
+        else words
+    )
+
+
+def plural(noun: str) -> str:
+    """Plural of an English noun phrase, good enough for the names that CRMs give to things.
+
+    >>> [plural(noun) for noun in ("call", "page view", "reply", "survey", "visit", "pitch", "sales")]
+    ['calls', 'page views', 'replies', 'surveys', 'visits', 'pitches', 'sales']
+    """
+    if re.search(r"[^aeiou]y$", noun):
+        return noun[:-1] + "ies"
+    if re.search(r"(?:ss|x|z|ch|sh)$", noun):
+        return noun + "es"
+    return noun if noun.endswith("s") else noun + "s"
+
+
+def is_noun(kind: str) -> bool:
+    """Whether the value of ``kind`` reads as a noun ('call', 'page_view') and not as a code or an event in the past.
+
+    >>> is_noun("page_view"), is_noun("A_SUBMITTED"), is_noun("email_opened"), is_noun("form 3")
+    (True, False, False, False)
+    """
+    return bool(_SIMPLE_WORDS.fullmatch(kind)) and not kind.isupper() and not _PARTICIPLE.search(kind.lower())
+
+
+def interactions(by: str | None = None, value: str | None = None) -> str:
+    """The interactions that a column looks at, in the plural.
+
+    >>> interactions(), interactions("kind", "Page_View"), interactions("kind", "email_opened")
+    ('interactions', 'page views', "'email_opened' interactions")
+    >>> interactions("kind", "(other)"), interactions("outcome", "no answer"), interactions("outcome", "(other)")
+    ('interactions of other kinds', "interactions with outcome 'no answer'", 'interactions with another outcome')
+    """
+    if by is None or value is None:
+        return "interactions"
+    if by == "kind":
+        if value == OTHER:
+            return "interactions of other kinds"
+        return plural(humanize(value)) if is_noun(value) else f"'{value}' interactions"
+    return (
+        f"interactions with another {humanize(by)}"
+        if value == OTHER
+        else f"interactions with {humanize(by)} '{value}'"
+    )
+
+
+def interaction(by: str | None = None, value: str | None = None) -> str:
+    """One such interaction, in the singular.
+
+    >>> interaction(), interaction("kind", "call"), interaction("kind", "(other)")
+    ('interaction', 'call', 'interaction of another kind')
+    >>> interaction("kind", "A_SUBMITTED"), interaction("outcome", "busy")
+    ("'A_SUBMITTED' interaction", "interaction with outcome 'busy'")
+    """
+    if by is None or value is None:
+        return "interaction"
+    if by == "kind":
+        if value == OTHER:
+            return "interaction of another kind"
+        return humanize(value) if is_noun(value) else f"'{value}' interaction"
+    return (
+        f"interaction with another {humanize(by)}"
+        if value == OTHER
+        else f"interaction with {humanize(by)} '{value}'"
+    )
+
+
+def concept_of(by: str | None = None, value: str | None = None) -> str:
+    """What the columns about these interactions tell about.
+
+    >>> concept_of(), concept_of("kind", "Page_View"), concept_of("outcome", "busy"), concept_of("kind", "(other)")
+    ('activity', 'page view', 'outcome busy', 'other kinds')
+    """
+    if by is None or value is None:
+        return "activity"
+    if by == "kind":
+        return "other kinds" if value == OTHER else humanize(value)
+    return f"{humanize(by)} {'other' if value == OTHER else value}"
+
+
+def length(duration: Duration) -> str:
+    """A duration in words.
+
+    >>> [length(Duration(text)) for text in ("7d", "1d", "36h", "90m")]
+    ['7 days', '1 day', '36 hours', '90 minutes']
+    """
+    text = str(duration)
+    number, unit = text[:-1], {"d": "day", "h": "hour", "m": "minute"}[text[-1]]
+    return f"{number} {unit if number == '1' else unit + 's'}"
+
+
+def in_window(window: Duration | None) -> str:
+    """A window in words; ``None`` is the whole history.
+
+    >>> in_window(Duration("7d")), in_window(Duration("1d")), in_window(None)
+    ('in the last 7 days', 'in the last 24 hours', 'over the whole history')
+    """
+    if window is None:
+        return "over the whole history"
+    return f"in the last {'24 hours' if str(window) == '1d' else length(window)}"
+
+
+def nth_last(index: int) -> str:
+    """The i-th most recent, in words.
+
+    >>> [nth_last(index) for index in (1, 2, 3, 4)]
+    ['last', 'second last', 'third last', '4th last']
+    """
+    return {1: "last", 2: "second last", 3: "third last"}.get(index, f"{index}th last")
+
+
+def event_of(attribute: str) -> str:
+    """What happened at the time that an attribute holds.
+
+    >>> event_of("trial_started_at"), event_of("renewal_date"), event_of("birthday")
+    ('trial started', 'renewal', 'birthday')
+    """
+    return re.sub(r"(?<=.) (?:at|date|on|time)$", "", humanize(attribute))

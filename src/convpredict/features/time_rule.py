@@ -87,8 +87,8 @@ def is_mature(cutoff: Any, horizon: Any, known_until: Any) -> Any:
 def observation_bounds(created_at: Any, converted_at: Any, lost_at: Any, max_age: Any) -> Any:
     """First cutoff (µs) at which a lead may be observed, then, thrice, the first at which it no longer may.
 
-    The three ends are: it has converted, it was lost, it is too old. A lead may be observed iff ``first <= cutoff``
-    and the cutoff lies before each of the ends. What never happened is given as ``NEVER``.
+    The three ends are: it has converted, it was lost, it is too old. A lead may be observed iff
+    ``first <= cutoff`` and the cutoff lies before each end. What never happened is given as ``NEVER``.
 
     >>> observation_bounds(100, 150, NEVER, 30) == (101, 151, NEVER + 1, 130)
     True

@@ -53,8 +53,8 @@ def make_observations(history: History, config: ObservationsConfig) -> Observati
 
     Cutoffs on a grid run from ``start`` (default: the first midnight UTC after the first lead was created) in
     steps of ``every``, before ``end``; a lead's candidates are those after its creation. Cutoffs after
-    interactions lie 1 µs after an interaction became visible, once where several coincide. Cutoffs at ages lie
-    that long after the creation. No cutoff lies after ``history.known_until``.
+    interactions lie 1 µs after an interaction became visible, once where several coincide. Cutoffs at ages
+    lie that long after the creation. No cutoff lies after ``history.known_until``.
 
     Time grows with the leads and the observations made, not with the product of leads and cutoffs.
 
@@ -149,7 +149,7 @@ def _climb(
     origin: NDArray[np.int64],
     max_age: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], dict[str, int]]:
-    """Observe each lead at ``origin + steps``: the steps allowed to a lead are one run of the sorted ladder."""
+    """Observe each lead at ``origin + steps``: a lead's allowed steps are one run of the sorted ladder."""
     first, *ends = observation_bounds(times.created_at, times.converted_at, times.lost_at, max_age)
     known_end = np.full_like(first, to_microseconds(history.known_until) + 1)
     low = np.searchsorted(steps, first - origin)
@@ -193,8 +193,8 @@ def _after_interactions(
         unknown = [kind for kind in config.after if kind not in kinds]
         if unknown:
             raise ConfigError(
-                f"observations.cutoffs.after names {', '.join(map(repr, unknown))}, but no interaction is of that "
-                "kind, so no lead would be observed there; the kinds are: "
+                f"observations.cutoffs.after names {', '.join(map(repr, unknown))}, but no interaction is of "
+                "that kind, so no lead would be observed there; the kinds are: "
                 f"{', '.join(map(repr, kinds[:50])) or 'none'}"
             )
         quoted = ", ".join("'" + kind.replace("'", "''") + "'" for kind in config.after)

@@ -1,0 +1,157 @@
+"""Splits by time into train, calibrate and test, with a gap of one horizon between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from convpredict.config.base import Duration
+from convpredict.config.training import SplitConfig
+from convpredict.errors import NotEnoughDataError
+from convpredict.features.time_rule import is_mature
+from convpredict.history.history import History
+
+from .labels import label_column
+from .lead_times import LeadTimes, microseconds_of, to_instant, to_microseconds
+
+PARTS = ("train", "calibrate", "test")
+ROLES = (*PARTS, "gap", "immature", "unusable")
+"""What becomes of an observation; the last three are in no part, and counted."""
+
+_PURPOSE = {
+    "train": "no model can be learnt",
+    "calibrate": "its probabilities cannot be calibrated",
+    "test": "the model cannot be judged",
+}
+
+
+@dataclass(frozen=True)
+class Split:
+    """The role of each observation, as a position in ``ROLES``, and the instants between the parts.
+
+    ``horizon`` is the longest one: no label interval of an earlier part reaches into a later part,
+    whichever label is looked at.
+    """
+
+    role: NDArray[np.int8]
+    calibrate_from: datetime
+    test_from: datetime
+    horizon: Duration
+
+    def rows(self, part: str) -> NDArray[np.intp]:
+        """Positions of the observations that have a role (``train`` ... ``unusable``)."""
+        return np.flatnonzero(self.role == ROLES.index(part))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of observations by role."""
+        return dict(zip(ROLES, map(int, np.bincount(self.role, minlength=len(ROLES))), strict=True))
+
+
+def split_observations(
+    history: History,
+    observations: pa.Table,
+    labels: pa.Table,
+    config: SplitConfig,
+    horizons: Sequence[Duration],
+) -> Split:
+    """Give each observation its part, or say why it is in none.
+
+    With H the longest horizon, C = ``calibrate_from`` and T = ``test_from``:
+
+    ``by: cutoff``
+        train: cutoff + H <= C; calibrate: C <= cutoff and cutoff + H <= T; test: T <= cutoff. A lead may
+        be in several parts, each time with what was known by then; intervals of the evaluation resample
+        leads.
+    ``by: lead_start``
+        the same with whole leads: train: created before C and cutoff + H <= C; calibrate: created in [C,
+        T) and cutoff + H <= T; test: created at or after T. No lead is in two parts.
+
+    Instants that are not given come from shares. ``by: cutoff``: ``test_share`` of the usable
+    observations, the latest, are test; of those whose label ends before T, ``calibrate_share`` are
+    calibrate. ``by: lead_start`` counts leads instead, all observed ones for the test part. Observations
+    at one instant stay together.
+
+    An observation is ``immature`` or ``unusable`` where the label of any horizon is unknown; ``gap`` is
+    what lies between the parts.
+
+    Raises
+    ------
+    NotEnoughDataError
+        A part has no observation, or only one class of the first horizon's label.
+    """
+    longest = max(horizons)
+    reach = longest.microseconds
+    cutoff = microseconds_of(observations["cutoff"])
+    lead_row = observations["lead_row"].to_numpy()
+    role = np.full(len(cutoff), ROLES.index("gap"), np.int8)
+    known = np.logical_and.reduce([pc.is_valid(labels[label_column(h)]).to_numpy() for h in horizons])
+    role[~known] = ROLES.index("unusable")
+    role[~is_mature(cutoff, reach, to_microseconds(history.known_until))] = ROLES.index("immature")
+    usable = role == ROLES.index("gap")
+    if not usable.any():
+        raise NotEnoughDataError(
+            f"none of the {len(cutoff):,} observations has a known label: the data is complete until "
+            f"{_show(history.known_until)} and labels reach {longest} beyond the cutoff; use a shorter "
+            "labels.horizons, earlier cutoffs, or data that covers a longer time"
+        )
+    by_lead = config.by == "lead_start"
+    start = LeadTimes.of(history).created_at[lead_row] if by_lead else cutoff
+    one_each = np.unique(lead_row, return_index=True)[1] if by_lead else np.flatnonzero(usable)
+    test_from = _boundary(config.test_from, start[one_each], config.test_share)
+    before = usable & (start < test_from) & (cutoff + reach <= test_from)
+    rows = np.flatnonzero(before)
+    one_each = rows[np.unique(lead_row[rows], return_index=True)[1]] if by_lead else rows
+    calibrate_from = _boundary(config.calibrate_from, start[one_each], config.calibrate_share, test_from)
+    role[usable & (start >= test_from)] = PARTS.index("test")
+    role[before & (start >= calibrate_from)] = PARTS.index("calibrate")
+    earliest = before & (start < calibrate_from) & (cutoff + reach <= calibrate_from)
+    role[earliest] = PARTS.index("train")
+    split = Split(role, to_instant(calibrate_from), to_instant(test_from), longest)
+    _check(split, labels, horizons[0], config)
+    return split
+
+
+def _boundary(
+    given: datetime | None, starts: NDArray[np.int64], share: float, otherwise: int | None = None
+) -> int:
+    """The instant from which at least ``share`` of the starts lie, unless one is given (µs)."""
+    if given is not None:
+        return to_microseconds(given)
+    if not len(starts):
+        return int(otherwise or 0)
+    return int(np.partition(starts, position := int(len(starts) * (1 - share)))[position])
+
+
+def _check(split: Split, labels: pa.Table, horizon: Duration, config: SplitConfig) -> None:
+    """Refuse parts without rows or with one class only: say which instants led there and what to change."""
+    label = labels[label_column(horizon)].fill_null(0).to_numpy()
+    for part in PARTS:
+        rows = split.rows(part)
+        positives = int(label[rows].sum())
+        if 0 < positives < len(rows):
+            continue
+        if not len(rows):
+            problem = "has no observations"
+        else:
+            kind = "negative" if positives else "positive"
+            problem = f"has {len(rows):,} observations, but no {kind} ones (within {horizon} of the cutoff)"
+        counts = ", ".join(f"{name} {count:,}" for name, count in split.counts.items())
+        raise NotEnoughDataError(
+            f"the {part} part {problem}, so {_PURPOSE[part]}. The parts lie by {config.by} before and from "
+            f"split.calibrate_from = {_show(split.calibrate_from)} and "
+            f"split.test_from = {_show(split.test_from)}, with gaps of {split.horizon}; observations: {counts}. "
+            f"Move these instants (or split.test_share {config.test_share:g}, "
+            f"split.calibrate_share {config.calibrate_share:g}), use a shorter labels.horizons, or give data "
+            "that covers a longer time"
+        )
+
+
+def _show(instant: datetime) -> str:
+    return instant.isoformat().replace("+00:00", "Z")

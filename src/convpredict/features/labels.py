@@ -9,9 +9,7 @@ from convpredict.config.base import Duration
 
 from .declarations import OTHER
 
-_PARTICIPLE = re.compile(
-    r"(?:ed|sent|bought|sold|won|lost|done|made|seen|read|left|met|paid|held|open|closed)$"
-)
+_PAST = re.compile(r"ed$|(?:^|[ _-])(?:sent|bought|sold|won|lost|done|made|seen|read|left|met|paid|held)$")
 _SIMPLE_WORDS = re.compile(r"[A-Za-z]+(?:[ _-][A-Za-z]+)*")
 _UNITS = {
     "eur": "EUR",
@@ -90,12 +88,12 @@ def plural(noun: str) -> str:
 
 
 def is_noun(kind: str) -> bool:
-    """Whether the value of ``kind`` reads as a noun ('call', 'page_view') and not as a code or an event in the past.
+    """Whether a value of ``kind`` reads as a noun ('call', 'page_view'), not as a code or as past tense.
 
     >>> is_noun("page_view"), is_noun("A_SUBMITTED"), is_noun("email_opened"), is_noun("form 3")
     (True, False, False, False)
     """
-    return bool(_SIMPLE_WORDS.fullmatch(kind)) and not kind.isupper() and not _PARTICIPLE.search(kind.lower())
+    return bool(_SIMPLE_WORDS.fullmatch(kind)) and not kind.isupper() and not _PAST.search(kind.lower())
 
 
 def interactions(by: str | None = None, value: str | None = None) -> str:
@@ -103,8 +101,8 @@ def interactions(by: str | None = None, value: str | None = None) -> str:
 
     >>> interactions(), interactions("kind", "Page_View"), interactions("kind", "email_opened")
     ('interactions', 'page views', "'email_opened' interactions")
-    >>> interactions("kind", "(other)"), interactions("outcome", "no answer"), interactions("outcome", "(other)")
-    ('interactions of other kinds', "interactions with outcome 'no answer'", 'interactions with another outcome')
+    >>> interactions("outcome", "no answer"), interactions("outcome", "(other)")
+    ("interactions with outcome 'no answer'", 'interactions with another outcome')
     """
     if by is None or value is None:
         return "interactions"
@@ -143,8 +141,8 @@ def interaction(by: str | None = None, value: str | None = None) -> str:
 def concept_of(by: str | None = None, value: str | None = None) -> str:
     """What the columns about these interactions tell about.
 
-    >>> concept_of(), concept_of("kind", "Page_View"), concept_of("outcome", "busy"), concept_of("kind", "(other)")
-    ('activity', 'page view', 'outcome busy', 'other kinds')
+    >>> concept_of(), concept_of("kind", "Page_View"), concept_of("outcome", "busy")
+    ('activity', 'page view', 'outcome busy')
     """
     if by is None or value is None:
         return "activity"
@@ -191,3 +189,12 @@ def event_of(attribute: str) -> str:
     ('trial started', 'renewal', 'birthday')
     """
     return re.sub(r"(?<=.) (?:at|date|on|time)$", "", humanize(attribute))
+
+
+def period(duration: Duration) -> str:
+    """A repeated duration in words.
+
+    >>> period(Duration("1d")), period(Duration("14d"))
+    ('day', '14 days')
+    """
+    return length(duration).removeprefix("1 ")

@@ -1,0 +1,147 @@
+"""Conversion rates and loads across leads, exact at every cutoff.
+
+The tables hold sorted instants per group of leads: when each lead's outcome became settled, and from when
+on it counts as converted. What a cutoff may know of other leads is then a matter of counting instants
+before it, and the observed lead's own contribution is taken out again. Nothing here is learnt or frozen:
+the same history gives the same numbers at the same cutoff, in training and in scoring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from convpredict.config.features import LoadFeature, RateFeature
+from convpredict.history.history import History
+
+from .grouped_times import GroupedTimes, Instants, Moments, instants_of
+
+NEVER = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class RateTable:
+    """Settled leads and conversions by group; ``group`` is each lead's, a missing value a group of its own."""
+
+    group: npt.NDArray[np.int32]
+    settled_from: Instants
+    converted_from: Instants
+    settled: GroupedTimes
+    converted: GroupedTimes
+
+    @classmethod
+    def build(cls, history: History, declaration: RateFeature) -> RateTable:
+        """The table of one declaration."""
+        group, n_groups = group_codes(history, declaration.keys)
+        settled_from, converted_from = outcome_instants(history, declaration.within.microseconds)
+        return cls(
+            group,
+            settled_from,
+            converted_from,
+            _times_of(group, settled_from, n_groups),
+            _times_of(group, converted_from, n_groups),
+        )
+
+    def at(
+        self, lead_row: npt.NDArray[np.int64], cutoff: Instants, moments: Moments, prior_leads: float
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Smoothed rate and volume per observation: ``(k + m * base) / (n + m)`` and n, without the lead itself.
+
+        n and k are the settled and converted leads of the group, ``base = (K + 0.5) / (N + 1)`` the rate of
+        all, and m = ``prior_leads``.
+        """
+        own_settled = self.settled_from[lead_row] <= cutoff
+        own_converted = self.converted_from[lead_row] <= cutoff
+        group = self.group[lead_row]
+        settled = self.settled.count(group, moments, inclusive=True) - own_settled
+        converted = self.converted.count(group, moments, inclusive=True) - own_converted
+        all_settled = self.settled.total(moments, inclusive=True) - own_settled
+        all_converted = self.converted.total(moments, inclusive=True) - own_converted
+        base = (all_converted + 0.5) / (all_settled + 1.0)
+        return (converted + prior_leads * base) / (settled + prior_leads), settled
+
+
+@dataclass(frozen=True)
+class LoadTable:
+    """Creation instants by group; ``group`` is each lead's, -1 where the key is missing."""
+
+    group: npt.NDArray[np.int32]
+    created_at: Instants
+    created: GroupedTimes
+
+    @classmethod
+    def build(cls, history: History, declaration: LoadFeature) -> LoadTable:
+        """The table of one declaration."""
+        group, n_groups = group_codes(history, (declaration.key,), missing_is_a_group=False)
+        created_at = instants_of(history.leads["created_at"])
+        known = group >= 0
+        return cls(group, created_at, GroupedTimes(group[known], created_at[known], n_groups=n_groups))
+
+    def at(
+        self, lead_row: npt.NDArray[np.int64], cutoff: Instants, moments: Moments, window_us: int | None
+    ) -> npt.NDArray[np.float64]:
+        """Per observation, the other leads of its group with ``cutoff - window <= created_at < cutoff``."""
+        group = self.group[lead_row]
+        present = np.maximum(group, 0)
+        own = self.created_at[lead_row]
+        if self.created.n_groups == 0:
+            return np.full(len(lead_row), np.nan)
+        leads = self.created.count(present, moments) - (own < cutoff)
+        if window_us is not None:
+            leads -= self.created.count(present, moments, shift_us=window_us) - (own < cutoff - window_us)
+        return np.where(group >= 0, leads.astype(np.float64), np.nan)
+
+
+def outcome_instants(history: History, within_us: int) -> tuple[Instants, Instants]:
+    """Per lead, the first cutoffs at which its outcome is settled, and at which it counts as converted.
+
+    A lead is settled at cutoffs from ``created_at + within`` on. It counts as converted if it did so before
+    then, at cutoffs after the conversion became known. Leads whose conversion has no date are never
+    settled.
+    """
+    settled_from = instants_of(history.leads["created_at"]) + within_us
+    converted_from = np.full(len(settled_from), NEVER, np.int64)
+    conversions = history.conversions
+    dated = conversions.filter(pc.is_valid(conversions["converted_at"]))
+    row = np.asarray(dated["lead_row"].to_numpy())
+    converted_at = instants_of(dated["converted_at"])
+    recorded_at = instants_of(pc.coalesce(dated["recorded_at"], dated["converted_at"]))
+    visible_from = np.where(recorded_at > converted_at, recorded_at, converted_at) + 1
+    in_time = converted_at < settled_from[row]
+    converted_from[row[in_time]] = np.maximum(settled_from[row], visible_from)[in_time]
+    undated = conversions.filter(pc.is_null(conversions["converted_at"]))
+    settled_from[undated["lead_row"].to_numpy()] = NEVER
+    return settled_from, converted_from
+
+
+def group_codes(
+    history: History, keys: Sequence[str], *, missing_is_a_group: bool = True
+) -> tuple[npt.NDArray[np.int32], int]:
+    """Each lead's group by the values of one or two attributes, and the number of groups.
+
+    A missing value is a group of its own, or -1.
+    """
+    codes = np.zeros(history.n_leads, np.int64)
+    missing = np.zeros(history.n_leads, bool)
+    for key in keys:
+        column = history.leads[key].cast(pa.string()).combine_chunks()
+        encoded = pc.dictionary_encode(column)
+        n_values = len(encoded.dictionary)
+        missing |= np.asarray(pc.is_null(column).to_numpy(zero_copy_only=False))
+        indices = encoded.indices.fill_null(n_values).to_numpy(zero_copy_only=False)
+        codes = codes * (n_values + 1) + indices
+    if not missing_is_a_group:
+        codes[missing] = -1
+    used, dense = np.unique(codes, return_inverse=True)
+    first = int(not missing_is_a_group and bool(missing.any()))
+    return (dense - first).astype(np.int32), len(used) - first
+
+
+def _times_of(group: npt.NDArray[np.int32], instants: Instants, n_groups: int) -> GroupedTimes:
+    happens = instants < NEVER
+    return GroupedTimes(group[happens], instants[happens], n_groups=n_groups)

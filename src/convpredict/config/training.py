@@ -20,7 +20,7 @@ class GridCutoffs(Strict):
 class AfterInteractionCutoffs(Strict):
     """A cutoff one microsecond after every interaction (of the named kinds, or of any), so that it is visible."""
 
-    after: Literal["any"] | tuple[str, ...]
+    after: Literal["any"] | Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class AgeCutoffs(Strict):
@@ -35,17 +35,40 @@ class ObservationsConfig(Strict):
     cutoffs: GridCutoffs | AfterInteractionCutoffs | AgeCutoffs = GridCutoffs(every=Duration("7d"))
     max_age: PositiveDuration | None = None
 
+    @model_validator(mode="after")
+    def _young_enough(self) -> ObservationsConfig:
+        if isinstance(self.cutoffs, AgeCutoffs) and self.max_age is not None:
+            never = [str(age) for age in self.cutoffs.ages if age >= self.max_age]
+            if never:
+                raise ValueError(
+                    f"cutoffs at the ages {', '.join(never)} are never observed, because max_age is {self.max_age} "
+                    "and a lead is observed while it is younger; raise max_age or drop these ages"
+                )
+        return self
+
 
 class LabelsConfig(Strict):
-    """What is predicted: a conversion within each horizon; the first one is the model's."""
+    """What is predicted: a conversion within each horizon; the first one is the model's.
+
+    All horizons share their observations: the longest one sets the gap between the parts and the maturity.
+    """
 
     horizons: Annotated[tuple[PositiveDuration, ...], Field(min_length=1)] = (Duration("30d"),)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> LabelsConfig:
+        if len(set(self.horizons)) < len(self.horizons):
+            given = ", ".join(map(str, self.horizons))
+            raise ValueError(f"labels.horizons names a horizon twice: {given}; drop the repetition")
+        return self
 
 
 class SplitConfig(Strict):
     """How observations are divided by time. Instants win over shares; between parts lies a gap of one horizon.
 
-    ``by: cutoff`` divides by the cutoff; ``by: lead_start`` puts whole leads into one part by their creation.
+    ``by: cutoff`` divides by the cutoff; ``by: lead_start`` puts whole leads into one part by their
+    creation. ``test_share`` is of all usable observations (or observed leads), ``calibrate_share`` of
+    those that are left before the test part and its gap.
     """
 
     by: Literal["cutoff", "lead_start"] = "cutoff"
@@ -63,7 +86,9 @@ class ModelConfig(Strict):
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.03
     seeds: Annotated[int, Field(ge=1, le=50)] = 5
     logistic_weight: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
-    calibrators: Annotated[tuple[Literal["none", "sigmoid", "beta", "isotonic"], ...], Field(min_length=1)] = (
+    calibrators: Annotated[
+        tuple[Literal["none", "sigmoid", "beta", "isotonic"], ...], Field(min_length=1)
+    ] = (
         "none",
         "sigmoid",
         "beta",
@@ -119,12 +144,17 @@ class ScorecardConfig(Strict):
 
 
 class EvaluationConfig(Strict):
-    """How intervals are computed: by resampling leads."""
+    """Which metrics are computed and how their intervals are: by resampling leads.
+
+    ``top_shares`` are the shares of the list for which captured converters are counted (``0.05``: the top
+    5 %).
+    """
 
     resamples: Annotated[int, Field(ge=50)] = 500
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    top_shares: tuple[float, ...] = (0.01, 0.05, 0.10, 0.20)
-    seed: int = 0
+    top_shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.01, 0.05, 0.10, 0.20)
+    calibration_bins: Annotated[int, Field(ge=2, le=1000)] = 15
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
 class TrackingConfig(Strict):

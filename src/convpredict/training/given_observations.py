@@ -18,8 +18,10 @@ from convpredict.errors import DataError
 from convpredict.features.time_rule import NEVER
 from convpredict.history.history import TIMESTAMP, History
 
-from .lead_times import LeadTimes, microseconds_of, to_microseconds
+from .lead_times import LeadTimes, arrow_column, microseconds_of, to_microseconds
 from .observations import EXCLUSIONS, observation_table, reasons_against
+
+_COLUMNS = ["lead_id", "cutoff"]
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,8 @@ def _read(source: Path | str | pa.Table | pd.DataFrame) -> pa.Table:
     name = f"'{source}'" if isinstance(source, Path | str) else "the given table"
     try:
         if isinstance(source, pd.DataFrame):
-            wanted = [column for column in ("lead_id", "cutoff") if column in source.columns]
-            table = pa.Table.from_pandas(source[wanted], preserve_index=False)
+            wanted = [column for column in _COLUMNS if column in source.columns]
+            table = pa.table({column: arrow_column(source[column]) for column in wanted})
         elif isinstance(source, pa.Table):
             table = source
         elif str(source).endswith((".csv", ".csv.gz", ".txt")):
@@ -113,13 +115,14 @@ def _read(source: Path | str | pa.Table | pd.DataFrame) -> pa.Table:
             f"the observations in {name} cannot be read: {error}; give a CSV (.csv, .csv.gz) or Parquet file "
             "with the columns lead_id and cutoff"
         ) from error
-    missing = [column for column in ("lead_id", "cutoff") if column not in table.column_names]
+    names = source.columns if isinstance(source, pd.DataFrame) else table.column_names
+    missing = [column for column in _COLUMNS if column not in table.column_names]
     if missing:
         raise DataError(
-            f"{name} has no column {' and no column '.join(missing)}, got: {', '.join(table.column_names)}; "
+            f"{name} has no column {' and no column '.join(missing)}, got: {', '.join(map(str, names))}; "
             "an observation is a lead_id and a cutoff, so name these two columns so"
         )
-    return table.select(["lead_id", "cutoff"])
+    return table.select(_COLUMNS)
 
 
 def _lead_rows(history: History, column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, NDArray[np.int32]]:
@@ -149,5 +152,5 @@ def _cutoffs(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, NDArray[np.int64
             f"cutoff is of type {column.type}, which is no instant; give timestamps or ISO 8601 text like "
             "'2024-03-18' or '2024-03-18T02:00:00Z'"
         )
-    parsed = pd.to_datetime(column.to_pandas(), format="ISO8601", utc=True, errors="coerce").dt.as_unit("us")
-    return column, microseconds_of(pa.chunked_array([pa.array(parsed, from_pandas=True)]))
+    parsed = pd.to_datetime(column.to_pandas(), format="ISO8601", utc=True, errors="coerce")
+    return column, microseconds_of(arrow_column(parsed))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -37,6 +39,17 @@ def microseconds_of(column: pa.ChunkedArray | pa.Array, missing: int = NEVER) ->
     """An Arrow column of timestamps as int64 microseconds; nulls become ``missing``."""
     values: NDArray[np.int64] = column.cast(TIMESTAMP).cast(pa.int64()).fill_null(missing).to_numpy()
     return values
+
+
+def arrow_column(column: pd.Series[Any]) -> pa.Array | pa.ChunkedArray:
+    """A pandas column as Arrow; instants with a time zone become UTC microseconds.
+
+    pyarrow reads zoned columns through ``Series.values``, which pandas 3.1 warns about: hence the detour.
+    """
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        instants = column.dt.tz_convert(None).dt.as_unit("us").to_numpy()
+        return pa.array(instants, pa.timestamp("us"), from_pandas=True).cast(TIMESTAMP)
+    return pa.array(column, from_pandas=True)
 
 
 @dataclass(frozen=True)

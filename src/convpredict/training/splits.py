@@ -146,8 +146,8 @@ def _check(split: Split, labels: pa.Table, horizon: Duration, config: SplitConfi
         raise NotEnoughDataError(
             f"the {part} part {problem}, so {_PURPOSE[part]}. The parts lie by {config.by} before and from "
             f"split.calibrate_from = {_show(split.calibrate_from)} and "
-            f"split.test_from = {_show(split.test_from)}, with gaps of {split.horizon}; observations: {counts}. "
-            f"Move these instants (or split.test_share {config.test_share:g}, "
+            f"split.test_from = {_show(split.test_from)}, with gaps of {split.horizon}; observations: "
+            f"{counts}. Move these instants (or split.test_share {config.test_share:g}, "
             f"split.calibrate_share {config.calibrate_share:g}), use a shorter labels.horizons, or give data "
             "that covers a longer time"
         )

@@ -10,7 +10,7 @@ from .base import Duration, Instant, PositiveDuration, Strict
 
 
 class GridCutoffs(Strict):
-    """Cutoffs on a calendar grid: ``start`` (default: the first midnight after the first lead) and every ``every``."""
+    """Cutoffs on a grid, every ``every`` from ``start`` (default: midnight after the first lead)."""
 
     every: PositiveDuration
     start: Instant | None = None
@@ -18,7 +18,7 @@ class GridCutoffs(Strict):
 
 
 class AfterInteractionCutoffs(Strict):
-    """A cutoff one microsecond after every interaction (of the named kinds, or of any), so that it is visible."""
+    """A cutoff 1 µs after every interaction (of the named kinds, or of any), so that it is visible."""
 
     after: Literal["any"] | Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -41,8 +41,8 @@ class ObservationsConfig(Strict):
             never = [str(age) for age in self.cutoffs.ages if age >= self.max_age]
             if never:
                 raise ValueError(
-                    f"cutoffs at the ages {', '.join(never)} are never observed, because max_age is {self.max_age} "
-                    "and a lead is observed while it is younger; raise max_age or drop these ages"
+                    f"cutoffs at the ages {', '.join(never)} are never observed, because max_age is "
+                    f"{self.max_age} and a lead is observed while it is younger; raise max_age or drop them"
                 )
         return self
 
@@ -64,7 +64,7 @@ class LabelsConfig(Strict):
 
 
 class SplitConfig(Strict):
-    """How observations are divided by time. Instants win over shares; between parts lies a gap of one horizon.
+    """How observations are divided by time: instants win over shares, with gaps of one horizon between parts.
 
     ``by: cutoff`` divides by the cutoff; ``by: lead_start`` puts whole leads into one part by their
     creation. ``test_share`` is of all usable observations (or observed leads), ``calibrate_share`` of
@@ -100,7 +100,7 @@ class ModelConfig(Strict):
 
 
 class ActivityRule(Strict):
-    """Points for each interaction of a kind (any kind if omitted), decayed by the card's half-life or in a window."""
+    """Points for each interaction of a kind (of any if omitted), decayed by the half-life or in a window."""
 
     kind: str | None = None
     points: float
@@ -125,7 +125,7 @@ class AttributeRule(Strict):
 
 
 class TimingRule(Strict):
-    """Points when a number of days lies in [at_least, below): since the last interaction, or since creation."""
+    """Points when the days since the last interaction, or since creation, lie in [at_least, below)."""
 
     days_since: Literal["creation", "last_interaction"]
     kind: str | None = None
@@ -135,7 +135,7 @@ class TimingRule(Strict):
 
 
 class ScorecardConfig(Strict):
-    """Hand-set points, as marketing departments keep them: rules, a half-life of activity points, grade thresholds."""
+    """Hand-set points, as marketing departments keep them: rules, a half-life, thresholds of grades."""
 
     name: str = "scorecard"
     half_life: PositiveDuration | None = None
@@ -158,7 +158,7 @@ class EvaluationConfig(Strict):
 
 
 class TrackingConfig(Strict):
-    """The MLflow experiment. The URI comes from MLFLOW_TRACKING_URI, else from here, else a local SQLite file."""
+    """The MLflow experiment. The URI: MLFLOW_TRACKING_URI, else the one here, else a local SQLite file."""
 
     experiment: str | None = None
     uri: str | None = None

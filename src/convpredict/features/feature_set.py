@@ -155,17 +155,17 @@ class FeatureSet:
         return tuple(here[meaning] for meaning in wanted if meaning in here)
 
     def check_history(self, history: History) -> None:
-        """Raise BundleError if a history lacks a column that these features read, or has it in another type."""
+        """Raise BundleError if a history lacks a column that is read, or has it in another type."""
         types = column_types(history)
-        for declaration in self.declarations:
-            for _, (table, name), _ in column_uses(declaration):
-                wanted, found = self.vocabularies.type_of((table, name)), types.get((table, name))
-                if found != wanted:
-                    has = "has no such attribute" if found is None else f"has it as a {found}"
-                    raise BundleError(
-                        f"the features read '{name}' of the {table} as a {wanted}, but the history {has}, so they "
-                        "cannot be computed; declare it in the configuration, or train again without it"
-                    )
+        uses = {use for column in self.columns for _, use, _ in column_uses(column.declaration)}
+        for table, name in sorted(uses):
+            wanted, found = self.vocabularies.type_of((table, name)), types.get((table, name))
+            if found != wanted:
+                has = "has no such attribute" if found is None else f"has it as a {found}"
+                raise BundleError(
+                    f"the features read '{name}' of the {table} as a {wanted}, but the history {has}, so "
+                    "they cannot be computed; declare it in the configuration, or train again without it"
+                )
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, one line per entry, everything that :meth:`from_json` needs."""

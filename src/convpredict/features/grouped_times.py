@@ -15,7 +15,7 @@ Instants = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Moments:
-    """The cutoffs (µs) of observations: the distinct ones in ascending order, and which one each observation has."""
+    """The distinct cutoffs (µs) of observations, ascending, and which one each observation has."""
 
     distinct: Instants
     position: npt.NDArray[np.intp]

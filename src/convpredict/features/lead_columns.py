@@ -77,7 +77,7 @@ class CrossLeadTables:
 def lead_columns(
     history: History, tables: CrossLeadTables, observations: pa.Table, columns: Sequence[FeatureColumn]
 ) -> dict[str, npt.NDArray[Any]]:
-    """Compute the columns for any slice of observations (lead_row, cutoff); pure, may run in many threads at once.
+    """Compute the columns for any slice of observations (lead_row, cutoff); pure and thread-safe.
 
     Returns float32 arrays for numbers (NaN: missing) and int32 codes for categories (-1: missing, else the
     index into ``column.categories``). Columns that come from interactions are left out.

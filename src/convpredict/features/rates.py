@@ -26,7 +26,7 @@ NEVER = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class RateTable:
-    """Settled leads and conversions by group; ``group`` is each lead's, a missing value a group of its own."""
+    """Settled leads and conversions by group; ``group`` is each lead's."""
 
     group: npt.NDArray[np.int32]
     settled_from: Instants
@@ -50,7 +50,7 @@ class RateTable:
     def at(
         self, lead_row: npt.NDArray[np.int64], cutoff: Instants, moments: Moments, prior_leads: float
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """Smoothed rate and volume per observation: ``(k + m * base) / (n + m)`` and n, without the lead itself.
+        """Smoothed rate ``(k + m * base) / (n + m)`` and volume n per observation, the lead itself left out.
 
         n and k are the settled and converted leads of the group, ``base = (K + 0.5) / (N + 1)`` the rate of
         all, and m = ``prior_leads``.

@@ -130,7 +130,8 @@ def _count_leads(history: History, attribute: str, until: datetime) -> dict[str,
     changes = history.attribute_changes
     if changes.num_rows:
         changes = changes.filter(pc.equal(changes["attribute"], attribute))
-        visible = pc.less(pc.max_element_wise(changes["valid_from"], changes["recorded_at"]), limit)
+        recorded_at = pc.coalesce(changes["recorded_at"], changes["valid_from"])
+        visible = pc.and_(pc.less(changes["valid_from"], limit), pc.less(recorded_at, limit))
         columns.append(changes.filter(visible)["value"].cast(pa.string()))
     counts = pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())
     return {

@@ -99,20 +99,49 @@ class HistoryConfig(Strict):
     validation: ValidationConfig = ValidationConfig()
 
 
+class ChannelDrift(Strict):
+    """From ``from_day`` on (counted from the start), the conversion hazard of a channel's leads is multiplied."""
+
+    channel: str
+    from_day: Annotated[int, Field(ge=0)]
+    factor: Annotated[float, Field(gt=0)] = 0.5
+
+
+class KindOutage(Strict):
+    """Interactions of one kind that occur in these days never arrive in the files (they still happen)."""
+
+    kind: str
+    from_day: Annotated[int, Field(ge=0)]
+    days: Annotated[int, Field(gt=0)] = 3
+
+
 class SimulatorConfig(Strict):
-    """The size of a simulated history (see ``convpredict simulate``)."""
+    """A simulated history: its size, its calendar and what is planted in it (see docs/reference/simulator.md).
+
+    ``split_test_effect`` is the mean log hazard ratio of the arm ``treatment``; ``late_share`` the share of
+    interactions and conversions that are recorded hours or days after they occurred; ``chunk_leads`` bounds the
+    memory and changes nothing else.
+    """
 
     leads: Annotated[int, Field(gt=0)] = 20_000
-    days: Annotated[int, Field(ge=60)] = 365
+    days: Annotated[int, Field(ge=60)] = 730
     interactions_per_lead: Annotated[float, Field(gt=0)] = 20.0
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
+    start: Instant = datetime(2024, 1, 1, tzinfo=UTC)
+    late_share: Annotated[float, Field(ge=0, le=1)] = 0.02
+    split_test_effect: float = 0.3
+    drift: ChannelDrift | None = None
+    outage: KindOutage | None = None
+    chunk_leads: Annotated[int, Field(gt=0)] = 50_000
 
 
 __all__ = [
     "AttributeConfig",
+    "ChannelDrift",
     "DuckdbSource",
     "FileSource",
     "HistoryConfig",
+    "KindOutage",
     "PositiveDuration",
     "PostgresSource",
     "SimulatorConfig",

@@ -20,7 +20,7 @@ TOLERANCE = 1e-3
 
 
 class Calibration:
-    """Everything that depends on labels and probabilities alone; each statistic takes row weights in input order.
+    """Labels and probabilities, prepared once; each statistic takes row weights in the order of the input.
 
     Parameters
     ----------
@@ -47,16 +47,18 @@ class Calibration:
 
     def log_loss(self, weight: Floats | None = None) -> float:
         """Mean log loss; see :func:`convpredict.evaluation.metrics.log_loss`."""
-        return float(np.average(self._loss, weights=weight))
+        return _mean(self._loss, weight)
 
     def brier(self, weight: Floats | None = None) -> float:
         """Mean squared error; see :func:`convpredict.evaluation.metrics.brier`."""
-        return float(np.average(self._square, weights=weight))
+        return _mean(self._square, weight)
 
     def ratio(self, weight: Floats | None = None) -> float:
         """Predicted over observed; see :func:`convpredict.evaluation.metrics.calibration_ratio`."""
         predicted, observed = (
-            (self.p.sum(), self.label.sum()) if weight is None else (weight @ self.p, weight[self._positive].sum())
+            (self.p.sum(), self.label.sum())
+            if weight is None
+            else ((weight * self.p).sum(), weight[self._positive].sum())
         )
         if observed > 0:
             return float(predicted / observed)
@@ -88,7 +90,7 @@ class Calibration:
         hits = np.bincount(cell[self._positive], weights=hit_weight, minlength=len(logit)).astype(np.float64)
         return fit_line(logit, rows, hits)
 
-    def all(self, weight: Floats | None = None) -> Floats:
+    def statistics(self, weight: Floats | None = None) -> Floats:
         """Log loss, Brier, smooth and binned error, slope, intercept, ratio: shape (7,)."""
         intercept, slope = self.line(weight)
         return np.array(
@@ -104,11 +106,16 @@ class Calibration:
         )
 
 
-def equal_mass_bins(p: Floats, bins: int, weight: Floats | None = None) -> Ints:
-    """Bin of each row when rows are ordered by ``p`` and divided evenly: floor(bins * middle rank / total weight).
+def _mean(values: Floats, weight: Floats | None) -> float:
+    """Weighted mean by NumPy's own sums: unlike BLAS's, their last bits do not depend on the threads."""
+    return float(values.mean() if weight is None else (weight * values).sum() / weight.sum())
 
-    Equal probabilities share their middle rank and so their bin, whatever the row order. Shape (rows,), values in
-    [0, bins).
+
+def equal_mass_bins(p: Floats, bins: int, weight: Floats | None = None) -> Ints:
+    """Bin of each row, rows ordered by ``p`` and cut evenly: floor(bins * middle rank / total weight).
+
+    Equal probabilities share their middle rank and so their bin, whatever the row order. Shape (rows,),
+    values in [0, bins).
 
     >>> equal_mass_bins(np.array([.1, .1, .2, .9]), 2).tolist()
     [0, 0, 1, 1]
@@ -120,7 +127,7 @@ def equal_mass_bins(p: Floats, bins: int, weight: Floats | None = None) -> Ints:
 
 
 def pool_logits(p: Floats, cells: int = LINE_CELLS) -> tuple[Ints, Floats]:
-    """Cell of each row (shape (rows,)) and mean logit of each cell (shape (cells,)), probabilities clipped at 1e-9."""
+    """Cell of each row, shape (rows,), and mean logit of each cell, shape (cells,)."""
     clipped = np.clip(p, LOGIT_CLIP, 1 - LOGIT_CLIP)
     logit = np.log(clipped) - np.log1p(-clipped)
     values, cell = np.unique(logit, return_inverse=True)
@@ -135,13 +142,20 @@ def pool_logits(p: Floats, cells: int = LINE_CELLS) -> tuple[Ints, Floats]:
 def fit_line(logit: Floats, rows: Floats, hits: Floats) -> tuple[float, float]:
     """Intercept and slope of a logistic regression of the outcome on the logit, by damped Newton steps.
 
-    ``rows`` and ``hits`` are the weight and the positive weight at each logit, shape (cells,). NaN for both when the
-    likelihood has no finite maximum: one class only, one distinct logit, or perfectly separated classes.
+    ``rows`` and ``hits`` are the weight and the positive weight at each logit, shape (cells,). NaN for both
+    when the likelihood has no finite maximum: one class only, one distinct logit, or perfectly separated
+    classes.
     """
     used = rows > 0
     x, rows, hits = logit[used], rows[used], hits[used]
     misses = rows - hits
-    if not len(x) or x[0] == x[-1] or not (hits > 0).any() or not (misses > 0).any() or _separated(x, hits, misses):
+    if (
+        not len(x)
+        or x[0] == x[-1]
+        or not (hits > 0).any()
+        or not (misses > 0).any()
+        or _separated(x, hits, misses)
+    ):
         return float("nan"), float("nan")
     center = float(rows @ x / rows.sum())
     scale = float(np.sqrt(rows @ (x - center) ** 2 / rows.sum()))
@@ -166,7 +180,7 @@ def fit_line(logit: Floats, rows: Floats, hits: Floats) -> tuple[float, float]:
 
 
 def _separated(x: Floats, hits: Floats, misses: Floats) -> bool:
-    """Whether some threshold on ``x`` (ascending) puts all positives on one side and all negatives on the other."""
+    """Whether a threshold on ``x`` (ascending) has all positives on one side, all negatives on the other."""
     positive, negative = x[hits > 0], x[misses > 0]
     return bool(positive[0] >= negative[-1] or negative[0] >= positive[-1])
 
@@ -176,9 +190,10 @@ def _line_loss(line: Floats, rows: Floats, hits: Floats) -> float:
 
 
 class _ResidualGrid:
-    """Residuals gathered on an even grid over [0, 1], fine enough for the bandwidth that the fixed point needs.
+    """Residuals gathered on an even grid over [0, 1], fine enough for the bandwidth of the fixed point.
 
-    Only the part of the grid that residuals can reach is kept: probabilities of rare conversions fill a small part.
+    Only the part of the grid that residuals can reach is kept: probabilities of rare conversions fill a
+    small part.
     """
 
     def __init__(self, p: Floats, cells: int, *, start: float, reach: float = 1.0) -> None:
@@ -192,7 +207,7 @@ class _ResidualGrid:
 
     @classmethod
     def fitted(cls, p: Floats, residual: Floats) -> _ResidualGrid:
-        """The grid for these predictions: refined until its cells are a small part of the fixed-point bandwidth."""
+        """The grid for these predictions, refined until its cells are a small part of the bandwidth."""
         cells, width = 1 << 10, 0.1
         while True:
             width = max(cls(p, cells, start=width).fixed_point(residual, None), 0.5 / cells)
@@ -205,14 +220,17 @@ class _ResidualGrid:
 
         It falls with the bandwidth, nearly as a power: secant steps on the logarithms, kept between brackets.
         """
-        mass = np.bincount(self._low, weights=residual * (1 - self._share), minlength=self._cells)
+        mass = np.asarray(
+            np.bincount(self._low, weights=residual * (1 - self._share), minlength=self._cells), float
+        )
         mass += np.bincount(self._high, weights=residual * self._share, minlength=self._cells)
-        mass = mass[self._kept] / (len(residual) if weight is None else weight.sum())
-        low, high = 0.25 / self._cells, 1.0
+        mass = mass[self._kept] / (float(len(residual)) if weight is None else weight.sum())
+        narrowest = 0.25 / self._cells
+        low, high = narrowest, 1.0
         width, fall, last = self._start, 0.5, None
         for _ in range(60):
             error = self._smoothed(mass, width)
-            if abs(error - width) <= TOLERANCE * width or high - low <= TOLERANCE * low or error <= low:
+            if abs(error - width) <= TOLERANCE * width or high - low <= TOLERANCE * low or error <= narrowest:
                 break
             low, high = (width, high) if error > width else (low, width)
             if last is not None and last[0] != width:

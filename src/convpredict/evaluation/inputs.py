@@ -9,10 +9,12 @@ Floats = NDArray[np.float64]
 
 
 def check_labels(label: ArrayLike) -> Floats:
-    """Labels as floats of shape (rows,); raises ``ValueError`` unless all are 0 or 1 and there is at least one."""
+    """Labels as floats of shape (rows,); raises ``ValueError`` unless there are some, all 0 or 1."""
     y = _vector(label, "label")
     if len(y) == 0:
-        raise ValueError("there are no observations to evaluate: 'label' has no rows; check the split's instants")
+        raise ValueError(
+            "there are no observations to evaluate: 'label' has no rows; check the split's instants"
+        )
     wrong = np.flatnonzero((y != 0) & (y != 1))
     if len(wrong):
         raise ValueError(
@@ -23,13 +25,17 @@ def check_labels(label: ArrayLike) -> Floats:
 
 
 def check_scores(score: ArrayLike, rows: int, *, name: str = "score") -> Floats:
-    """Scores as floats of shape (rows,); raises ``ValueError`` if the length differs or a value is not finite."""
+    """Scores as floats of shape (rows,); raises ``ValueError`` unless finite and as many as labels."""
     s = _vector(score, name)
     if len(s) != rows:
-        raise ValueError(f"'{name}' has {len(s)} rows and 'label' has {rows}; they must describe the same observations")
+        raise ValueError(
+            f"'{name}' has {len(s)} rows and 'label' has {rows}; they must describe the same observations"
+        )
     wrong = np.flatnonzero(~np.isfinite(s))
     if len(wrong):
-        raise ValueError(f"'{name}' must be finite; row {wrong[0]} holds {s[wrong[0]]} ({len(wrong)} such rows)")
+        raise ValueError(
+            f"'{name}' must be finite; row {wrong[0]} holds {s[wrong[0]]} ({len(wrong)} such rows)"
+        )
     return s
 
 
@@ -39,7 +45,8 @@ def check_probabilities(p: ArrayLike, rows: int, *, name: str = "p") -> Floats:
     wrong = np.flatnonzero((q < 0) | (q > 1))
     if len(wrong):
         raise ValueError(
-            f"'{name}' must hold probabilities in [0, 1]; row {wrong[0]} holds {q[wrong[0]]:g} ({len(wrong)} such rows). "
+            f"'{name}' must hold probabilities in [0, 1]; row {wrong[0]} holds {q[wrong[0]]:g} "
+            f"({len(wrong)} such rows). "
             "Scorecard points are no probabilities: pass the fitted ones"
         )
     return q

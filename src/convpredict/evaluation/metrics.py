@@ -1,9 +1,9 @@
 """Metrics of a score or a probability against outcomes: pure functions on arrays.
 
-``label`` is 1 where the lead converted within the horizon, 0 where it did not; one row is one observation (lead and
-cutoff). ``weight`` counts a row several times (whole numbers) or in part. All raise ``ValueError`` for no rows, for
-labels other than 0 and 1, for scores that are not finite and for probabilities outside [0, 1]; what a metric is when
-only one class is present stands in its docstring.
+``label`` is 1 where the lead converted within the horizon, 0 where it did not; one row is one observation
+(lead and cutoff). ``weight`` counts a row several times (whole numbers) or in part. All raise ``ValueError``
+for no rows, for labels other than 0 and 1, for scores that are not finite and for probabilities outside [0,
+1]; what a metric is when only one class is present stands in its docstring.
 """
 
 from __future__ import annotations
@@ -73,8 +73,10 @@ def average_precision(label: ArrayLike, score: ArrayLike, *, weight: ArrayLike |
     return ranking.average_precision(check_weights(weight, len(ranking)))
 
 
-def captured_in_top(label: ArrayLike, score: ArrayLike, share: float, *, weight: ArrayLike | None = None) -> float:
-    r"""Share of the converters among the best-scored ``share`` of rows (recall, or gain, at a share). Larger is better.
+def captured_in_top(
+    label: ArrayLike, score: ArrayLike, share: float, *, weight: ArrayLike | None = None
+) -> float:
+    r"""Share of the converters found in the best-scored ``share`` of rows (gain). Larger is better.
 
     Parameters
     ----------
@@ -89,8 +91,9 @@ def captured_in_top(label: ArrayLike, score: ArrayLike, share: float, *, weight:
 
     Notes
     -----
-    When the limit falls among equal scores, the expectation over all their orders is taken: with k of the group's
-    m rows inside, k / m of its converters. A limit that is no whole number of rows takes part of the next row.
+    When the limit falls among equal scores, the expectation over all their orders is taken: with k of the
+    group's m rows inside, k / m of its converters. A limit that is no whole number of rows takes part of the
+    next row.
 
     Examples
     --------
@@ -150,7 +153,8 @@ def brier(label: ArrayLike, p: ArrayLike, *, weight: ArrayLike | None = None) ->
     -----
     .. math:: \sum_i w_i (p_i - y_i)^2 / \sum_i w_i
 
-    Source: Brier (1950), Verification of forecasts expressed in terms of probability, Monthly Weather Review 78.
+    Source: Brier (1950), Verification of forecasts expressed in terms of probability, Monthly Weather Review
+    78.
 
     Examples
     --------
@@ -182,7 +186,8 @@ def binned_calibration_error(
     -----
     .. math:: \sum_b \left| \sum_{i \in b} w_i (y_i - p_i) \right| / \sum_i w_i
 
-    Source: Naeini, Cooper & Hauskrecht (2015), Obtaining well calibrated probabilities using Bayesian binning, AAAI.
+    Source: Naeini, Cooper & Hauskrecht (2015), Obtaining well calibrated probabilities using Bayesian
+    binning, AAAI.
 
     Examples
     --------
@@ -198,7 +203,7 @@ def binned_calibration_error(
 
 
 def smooth_calibration_error(label: ArrayLike, p: ArrayLike, *, weight: ArrayLike | None = None) -> float:
-    r"""Calibration error smoothed by a kernel instead of bins, the bandwidth chosen by the data. Smaller is better.
+    r"""Calibration error by a kernel whose bandwidth the data choose, not by bins. Smaller is better.
 
     Parameters
     ----------
@@ -214,11 +219,12 @@ def smooth_calibration_error(label: ArrayLike, p: ArrayLike, *, weight: ArrayLik
     -----
     With the Gaussian kernel K of bandwidth sigma, reflected at 0 and 1,
 
-    .. math:: \text{smECE}_\sigma = \int_0^1 \left| \sum_i w_i K_\sigma(t, p_i) (y_i - p_i) \right| dt / \sum_i w_i
+    .. math:: \text{smECE}_\sigma
+        = \int_0^1 \left| \sum_i w_i K_\sigma(t, p_i) (y_i - p_i) \right| dt / \sum_i w_i
 
-    and the result is the one value with smECE_sigma = sigma. Computed on an even grid of cells at most an eighth of
-    the bandwidth. Source: Błasiok & Nakkiran (2024), Smooth ECE: principled reliability diagrams via kernel
-    smoothing, ICLR, definitions 1 and 2.
+    and the result is the one value with smECE_sigma = sigma. Computed on an even grid of cells at most an
+    eighth of the bandwidth. Source: Błasiok & Nakkiran (2024), Smooth ECE: principled reliability diagrams
+    via kernel smoothing, ICLR, definitions 1 and 2.
 
     Examples
     --------
@@ -231,7 +237,9 @@ def smooth_calibration_error(label: ArrayLike, p: ArrayLike, *, weight: ArrayLik
     return calibration.smooth_error(check_weights(weight, len(calibration.label)))
 
 
-def calibration_line(label: ArrayLike, p: ArrayLike, *, weight: ArrayLike | None = None) -> tuple[float, float]:
+def calibration_line(
+    label: ArrayLike, p: ArrayLike, *, weight: ArrayLike | None = None
+) -> tuple[float, float]:
     r"""Intercept and slope of the logistic regression of the outcome on logit(p): ideally 0 and 1.
 
     A slope below 1 says that the probabilities are too extreme (overfitting), above 1 too timid.
@@ -244,8 +252,8 @@ def calibration_line(label: ArrayLike, p: ArrayLike, *, weight: ArrayLike | None
 
     Returns
     -------
-    (intercept, slope). NaN for both when they have no finite estimate: one class only, one distinct probability, or
-    a threshold that separates the classes.
+    (intercept, slope). NaN for both when they have no finite estimate: one class only, one distinct
+    probability, or a threshold that separates the classes.
 
     Notes
     -----
@@ -253,7 +261,7 @@ def calibration_line(label: ArrayLike, p: ArrayLike, *, weight: ArrayLike | None
 
     by maximum likelihood. Source: Cox (1958), Two further applications of a model for binary regression,
     Biometrika 45. More than 2,048 distinct probabilities are first pooled into that many even cells of the
-    logit, each at its mean, which moves the result by less than 1e-4.
+    logit, each at its mean, which moves the result by less than 1e-3.
 
     Examples
     --------

@@ -16,8 +16,8 @@ Floats = NDArray[np.float64]
 class Ranking:
     """Rows sorted once by falling score; each statistic then takes row weights, in the order of the input.
 
-    Equal scores form one group that is never divided by row order: every statistic is its expectation over the
-    orders that a call list could give to equal scores.
+    Equal scores form one group that is never divided by row order: every statistic is its expectation over
+    the orders that a call list could give to equal scores.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class _Cumulated:
-    """Cumulated weight before each group of equal scores (and in all), and the positive weight of the groups with any.
+    """Cumulated weight before each group of equal scores and in all, and the groups' positive weight.
 
     Conversions are rare, so everything beyond one running sum is done on the groups that hold one.
     """
@@ -93,14 +93,15 @@ class _Cumulated:
         before, after = self.rows[self.groups], self.rows[self.groups + 1]
         hits_before = np.cumsum(self.hits) - self.hits
         misses_above = (before + after - self.hits) / 2 - hits_before
-        return float(1 - self.hits @ misses_above / (positives * negatives))
+        return float(1 - (self.hits * misses_above).sum() / (positives * negatives))
 
     def average_precision(self) -> float:
         found = np.flatnonzero(self.hits)
         if not len(found):
             return float("nan")
         hits = np.cumsum(self.hits)
-        return float(self.hits[found] @ (hits[found] / self.rows[self.groups[found] + 1]) / hits[-1])
+        precision = hits[found] / self.rows[self.groups[found] + 1]
+        return float((self.hits[found] * precision).sum() / hits[-1])
 
     def captured(self, shares: Sequence[float]) -> Floats:
         total = self.hits.sum()

@@ -1,0 +1,128 @@
+"""What a comparison supports, in plain words: an interval that holds zero is said to hold it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Entry = dict[str, float | None]
+
+
+def state_comparison(metrics: dict[str, Any], *, part: str = "test", share: float = 0.05) -> list[str]:
+    """Sentences on captured converters, ranking, log loss and calibration of one evaluated part.
+
+    Parameters
+    ----------
+    metrics : result of :func:`.comparison.evaluate`, or ``metrics.json`` read back
+    part : which part of it
+    share : top share to speak of; the nearest one that was evaluated is taken
+
+    >>> entry = lambda value, low, high: {"value": value, "low": low, "high": high}
+    >>> metrics = {"test": {
+    ...     "model": {"captured_top_5pct": entry(.52, .45, .59)},
+    ...     "scorecard": {"captured_top_5pct": entry(.47, .40, .53)},
+    ...     "difference": {"captured_top_5pct": entry(.05, -.03, .13)},
+    ...     "counts": {"rows": 9000, "leads": 999, "converting_leads": 60, "base_rate": .01},
+    ...     "interval": {"confidence": .95}}}
+    >>> state_comparison(metrics)[1]
+    'In the top 5 % the model finds 52 % of the converters, the scorecard 47 %: +5 points, \
+95 % interval -3 to +13, which includes no difference.'
+    """
+    if part not in metrics:
+        raise KeyError(f"the metrics have no part '{part}'; they have: {', '.join(metrics)}")
+    found = metrics[part]
+    counts = found["counts"]
+    level = f"{100 * found['interval']['confidence']:.4g} %"
+    sentences = [
+        f"Judged on {counts['rows']:,} observations of {counts['leads']:,} leads, of which "
+        f"{counts['converting_leads']:,} convert ({100 * counts['base_rate']:.3g} % of the observations)."
+    ]
+    captured = _nearest_captured(found["model"], share)
+    if captured is not None:
+        sentences.append(_captured_sentence(found, captured, level))
+    for name, label, sign in (("auc", "AUC", 1), ("log_loss", "Log loss (smaller is better)", -1)):
+        if name in found["model"]:
+            sentences.append(_metric_sentence(found, name, label, sign, level))
+    if "calibration_ratio" in found["model"]:
+        sentences.append(_calibration_sentence(found["model"]["calibration_ratio"], level))
+    return sentences
+
+
+def _nearest_captured(model: dict[str, Entry], share: float) -> str | None:
+    names = [name for name in model if name.startswith("captured_top_")]
+    return min(names, key=lambda name: abs(_percent(name) - 100 * share), default=None)
+
+
+def _percent(name: str) -> float:
+    return float(name.removeprefix("captured_top_").removesuffix("pct").replace("_", "."))
+
+
+def _captured_sentence(found: dict[str, Any], name: str, level: str) -> str:
+    model = found["model"][name]["value"]
+    top = f"In the top {_percent(name):.10g} %"
+    if model is None:
+        return f"{top} there is nothing to find: no observation converted."
+    if "scorecard" not in found:
+        own = found["model"][name]
+        text = f"{top} the model finds {100 * model:.0f} % of the converters"
+        if own["low"] is None or own["high"] is None:
+            return f"{text}; there are too few of them for an interval."
+        return f"{text}, {level} interval {100 * own['low']:.0f} to {100 * own['high']:.0f} %."
+    scorecard, gap = found["scorecard"][name]["value"], found["difference"][name]
+    text = (
+        f"{top} the model finds {100 * model:.0f} % of the converters, "
+        f"the scorecard {100 * scorecard:.0f} %: {_signed(100 * gap['value'], 0)} points"
+    )
+    if gap["low"] is None or gap["high"] is None:
+        return f"{text}, with too few converters for an interval."
+    return (
+        f"{text}, {level} interval {_signed(100 * gap['low'], 0)} to {_signed(100 * gap['high'], 0)}"
+        + _verdict(gap, 1, "finds more")
+    )
+
+
+def _metric_sentence(found: dict[str, Any], name: str, label: str, sign: int, level: str) -> str:
+    own = found["model"][name]
+    if own["value"] is None:
+        return f"{label}: undefined, because only one class is present."
+    if name not in found.get("scorecard", {}):
+        if own["low"] is None or own["high"] is None:
+            return f"{label}: model {own['value']:.4f}, with too few converters for an interval."
+        return f"{label}: model {own['value']:.4f}, {level} interval {own['low']:.4f} to {own['high']:.4f}."
+    gap = found["difference"][name]
+    text = f"{label}: model {own['value']:.4f}, scorecard {found['scorecard'][name]['value']:.4f}: "
+    text += _signed(gap["value"], 4)
+    if gap["low"] is None or gap["high"] is None:
+        return f"{text}, with too few converters for an interval."
+    return f"{text}, {level} interval {_signed(gap['low'], 4)} to {_signed(gap['high'], 4)}" + _verdict(
+        gap, sign, "is better"
+    )
+
+
+def _calibration_sentence(ratio: Entry, level: str) -> str:
+    value, low, high = ratio["value"], ratio["low"], ratio["high"]
+    if value is None:
+        return "Calibration: undefined, because no observation converted."
+    text = f"Calibration: the model predicts {value:.2f} times the conversions that came"
+    if low is None:
+        return f"{text}; there are too few of them for an interval."
+    text += (
+        f", {level} interval {low:.2f} to {high:.2f}"
+        if high is not None
+        else f", {level} interval {low:.2f} or more"
+    )
+    if low <= 1 and (high is None or high >= 1):
+        return f"{text}, which includes 1."
+    return f"{text}: it promises too {'many' if low > 1 else 'few'}."
+
+
+def _verdict(gap: Entry, sign: int, claim: str) -> str:
+    low, high = gap["low"] or 0.0, gap["high"] or 0.0
+    if low <= 0 <= high:
+        return ", which includes no difference."
+    return f": the {'model' if sign * low > 0 else 'scorecard'} {claim}."
+
+
+def _signed(number: float, digits: int) -> str:
+    """A number with its sign; a rounded zero carries none."""
+    text = f"{number:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text

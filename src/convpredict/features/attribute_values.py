@@ -105,9 +105,9 @@ def _parse(values: pa.ChunkedArray, attribute: str, kind: AttributeType) -> pa.C
         aware = pc.if_else(has_offset, text, nothing).cast(TIMESTAMP)
         naive = pc.if_else(has_offset, nothing, text).cast(pa.timestamp("us")).cast(TIMESTAMP)
         return pc.coalesce(aware, naive)
-    except pa.ArrowInvalid as error:
+    except pa.ArrowInvalid:
         wanted = "numbers" if kind == "number" else "times in ISO 8601, like 2024-03-18T02:00:00Z"
         raise DataError(
             f"the attribute changes of '{attribute}' must be {wanted}, because it is declared as a {kind}; "
-            f"not all can be read ({error}). Correct them, or declare the attribute as a category"
+            f"at least one of {len(values)} cannot be read. Correct them, or declare the attribute as a category"
         ) from None

@@ -27,9 +27,10 @@ from convpredict.config.features import (
     TrendFeature,
     Window,
 )
+from convpredict.errors import ConfigError
 
 from . import labels
-from .declaration_checks import check_declaration
+from .declaration_checks import check_declaration, nearest
 from .declarations import FeatureColumn
 from .labels import humanize, slug
 from .vocabulary import Vocabularies
@@ -93,9 +94,14 @@ def _values(declaration: SplitFeature, vocabularies: Vocabularies) -> tuple[str 
     """Overall, or the values that the declaration is split by."""
     if declaration.by is None:
         return (None,)
-    return tuple(dict.fromkeys(declaration.values)) or vocabularies.categories(
-        ("interactions", declaration.by)
-    )
+    categories = vocabularies.categories(("interactions", declaration.by))
+    for value in declaration.values:
+        if value not in categories:
+            raise ConfigError(
+                f"a '{declaration.family}' feature names the value '{value}' of {declaration.by}, which is not "
+                f"in the vocabulary, so it has no column; {nearest(value, categories)}"
+            )
+    return tuple(dict.fromkeys(declaration.values)) or categories
 
 
 def _split(name: str, declaration: SplitFeature, value: str | None) -> str:

@@ -109,5 +109,5 @@ def _parse(values: pa.ChunkedArray, attribute: str, kind: AttributeType) -> pa.C
         wanted = "numbers" if kind == "number" else "times in ISO 8601, like 2024-03-18T02:00:00Z"
         raise DataError(
             f"the attribute changes of '{attribute}' must be {wanted}, because it is declared as a {kind}; "
-            f"at least one of {len(values)} cannot be read. Correct them, or declare the attribute as a category"
+            f"at least one of {len(values)} cannot be read. Correct them, or declare it as a category"
         ) from None

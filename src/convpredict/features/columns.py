@@ -98,8 +98,8 @@ def _values(declaration: SplitFeature, vocabularies: Vocabularies) -> tuple[str 
     for value in declaration.values:
         if value not in categories:
             raise ConfigError(
-                f"a '{declaration.family}' feature names the value '{value}' of {declaration.by}, which is not "
-                f"in the vocabulary, so it has no column; {nearest(value, categories)}"
+                f"a feature split by {declaration.by} names the value '{value}', which is not in the "
+                f"vocabulary, so it has no column; {nearest(value, categories)}"
             )
     return tuple(dict.fromkeys(declaration.values)) or categories
 

@@ -138,7 +138,7 @@ def test_sentences_claim_what_the_interval_supports():
     assert text[1].endswith("the model finds more.")
     assert text[2].endswith("the model is better.")
     assert text[3].endswith("the model is better.")
-    label, p, points, p_scorecard, leads = make_observations(8000, noise=3.0)
+    label, p, _, p_scorecard, leads = make_observations(8000, noise=3.0)
     swapped = evaluate(label, p_scorecard, p, p, leads, CONFIG)
     text = state_comparison(swapped)
     assert text[1].endswith("the scorecard finds more.")

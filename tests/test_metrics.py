@@ -31,7 +31,7 @@ PROBABILITY = (
 
 @st.composite
 def weighted_samples(draw):
-    """Labels of both classes, probabilities with many ties, whole-number weights that leave both classes some."""
+    """Labels of both classes, probabilities with many ties, whole-number weights for both classes."""
     rows = draw(st.integers(2, 40))
     label = draw(
         st.lists(st.integers(0, 1), min_size=rows, max_size=rows).filter(lambda y: 0 < sum(y) < len(y))

@@ -90,10 +90,10 @@ def test_intervals_hold_the_truth_as_often_as_they_say_only_if_leads_are_resampl
     assert coverage(resampled_by_lead=False) < 0.65
 
 
-def test_basic_interval_reaches_down_to_nothing_for_a_calibrated_model():
-    # Chance alone gives a calibration error, and resampling doubles it: quantiles would lie wholly above the value.
-    reached = above = 0
-    for seed in range(40):
+def test_basic_interval_comes_near_zero_for_a_calibrated_model():
+    # Chance alone gives a calibration error and resampling adds as much again: quantiles lie far too high.
+    ends = []
+    for seed in range(30):
         rng = np.random.default_rng(seed)
         p = rng.uniform(0.05, 0.5, 600)
         calibration = Calibration((rng.random(600) < p).astype(int), p)
@@ -101,12 +101,12 @@ def test_basic_interval_reaches_down_to_nothing_for_a_calibrated_model():
             lambda weight, c=calibration: np.array([c.binned_error(weight)]), np.arange(600), resamples=100
         )
         value, draws = result.value[0], result.draws[:, 0]
-        reached += interval(value, draws, method="basic")[0] < 0.012
-        above += interval(value, draws)[0] > 0.012
         low, high = interval(value, draws, method="basic")
         assert low <= value <= high
-    assert reached >= 34
-    assert above >= 34
+        ends.append((value, low, interval(value, draws)[0]))
+    value, basic, percentile = np.mean(ends, axis=0)
+    assert basic < 0.25 * value
+    assert percentile > 0.8 * value
 
 
 def test_undefined_and_unbounded_draws():

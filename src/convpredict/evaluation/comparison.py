@@ -82,8 +82,8 @@ def evaluate(
     -------
     ``{part: {"model": .., "scorecard": .., "difference": .., "counts": .., "interval": ..}}``, the first
     three ``{metric: {"value": .., "low": .., "high": ..}}``, safe for JSON: None stands for undefined, and
-    for an end that has no bound. The difference is model minus scorecard on the same resamples. Join parts with
-    ``|``.
+    for an end that has no bound. The difference is model minus scorecard on the same resamples. Join
+    parts with ``|``.
 
     Raises ``ValueError`` where :mod:`.metrics` does, and for missing lead ids.
 

@@ -1,12 +1,77 @@
-"""Where the five tables of a history come from and what makes a row acceptable."""
+"""Where the tables of a history come from and what makes a row acceptable."""
 
 from __future__ import annotations
 
+import difflib
+import zoneinfo
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from .base import Instant, PositiveDuration, Strict
+
+Role = Literal["id", "event_id", "time", "number", "category"]
+
+TABLE_COLUMNS: dict[str, dict[str, Role]] = {
+    "leads": {"lead_id": "id", "created_at": "time", "lost_at": "time"},
+    "interactions": {
+        "lead_id": "id",
+        "occurred_at": "time",
+        "kind": "category",
+        "recorded_at": "time",
+        "event_id": "event_id",
+    },
+    "conversions": {"lead_id": "id", "converted_at": "time", "recorded_at": "time", "event_id": "event_id"},
+    "revenue": {
+        "lead_id": "id",
+        "occurred_at": "time",
+        "amount": "number",
+        "recorded_at": "time",
+        "event_id": "event_id",
+    },
+    "spend": {"occurred_at": "time", "amount": "number", "recorded_at": "time", "event_id": "event_id"},
+    "attribute_changes": {
+        "lead_id": "id",
+        "attribute": "category",
+        "value": "category",
+        "valid_from": "time",
+        "recorded_at": "time",
+    },
+    "aliases": {"lead_id": "id", "canonical_id": "id"},
+}
+"""The columns of each table beside its attributes, and how they are read."""
+
+OPTIONAL_COLUMNS = frozenset({"lost_at", "recorded_at", "event_id", "kind"})
+"""Columns that a table may lack; ``recorded_at`` defaults to the event's own time, ``kind`` to 'interaction'."""
+
+TABLE_ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "leads": ("category", "number", "time"),
+    "interactions": ("category", "number"),
+    "spend": ("category", "number"),
+}
+"""The attribute types that each table may carry; the other tables have no attributes."""
+
+_RESERVED = frozenset({"lead_row", "visible_at", "tie"})
+
+
+def _known_timezone(name: str) -> str:
+    available = zoneinfo.available_timezones()
+    if available and name not in available:
+        close = difflib.get_close_matches(name, available, n=1, cutoff=0.5)
+        hint = f" did you mean '{close[0]}'?" if close else ""
+        raise ValueError(
+            f"'{name}' is no time zone of the IANA database;{hint} write it like 'Europe/Berlin' or 'UTC'"
+        )
+    return name
+
+
+TimeZone = Annotated[str, AfterValidator(_known_timezone)]
+"""A time zone by its IANA name; local times without offset are read in it.
+
+A local time that daylight saving skips is moved forward by the gap; one that it repeats is taken as the later of the
+two (so that nothing is known too early). Both are counted.
+"""
 
 
 class FileSource(Strict):
@@ -47,22 +112,26 @@ class AttributeConfig(Strict):
 
     type: Literal["category", "number", "time"]
     column: str | None = None
-    time_format: str | None = None
+    time_format: str | tuple[str, ...] | None = None
+    timezone: TimeZone | None = None
 
 
 class TableConfig(Strict):
     """One of the tables of a history: a source with a column mapping, or a DuckDB SELECT over the named sources.
 
     ``columns`` maps convpredict's names (``lead_id``, ``created_at`` ...) to the source's; a column that already has
-    the right name needs no entry. ``attributes`` names the columns to keep, with their type.
+    the right name needs no entry. ``attributes`` names the columns to keep, with their type. Times that are text are
+    ISO 8601, or follow ``time_format`` (strptime; several are tried in turn).
     """
 
     source: str | None = None
     sql: str | None = None
     columns: dict[str, str] = Field(default_factory=dict)
-    attributes: dict[str, AttributeConfig | Literal["category", "number", "time"]] = Field(default_factory=dict)
-    time_format: str | None = None
-    timezone: str | None = None
+    attributes: dict[str, AttributeConfig | Literal["category", "number", "time"]] = Field(
+        default_factory=dict
+    )
+    time_format: str | tuple[str, ...] | None = None
+    timezone: TimeZone | None = None
 
     @model_validator(mode="after")
     def _one(self) -> TableConfig:
@@ -77,11 +146,12 @@ class TableConfig(Strict):
 
 
 class ValidationConfig(Strict):
-    """How many broken rows are tolerated, and what counts as absurd."""
+    """How many broken rows are tolerated, and what counts as absurd (times before ``earliest``, from ``latest`` on)."""
 
     max_bad_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     max_events_per_lead: Annotated[int, Field(gt=0)] = 100_000
-    earliest: Instant = Field(default="1970-01-01", validate_default=True)  # type: ignore[assignment]
+    earliest: Instant = datetime(1970, 1, 1, tzinfo=UTC)
+    latest: Instant = datetime(2200, 1, 1, tzinfo=UTC)
 
 
 class HistoryConfig(Strict):
@@ -94,9 +164,53 @@ class HistoryConfig(Strict):
     spend: TableConfig | None = None
     attribute_changes: TableConfig | None = None
     aliases: TableConfig | None = None
-    timezone: str | None = None
+    timezone: TimeZone | None = None
     known_until: Instant | None = None
     validation: ValidationConfig = ValidationConfig()
+
+    @model_validator(mode="after")
+    def _tables(self) -> HistoryConfig:
+        for name, columns in TABLE_COLUMNS.items():
+            table: TableConfig | None = getattr(self, name)
+            if table is not None:
+                _check_columns(name, table, columns)
+                _check_attributes(name, table, columns)
+        return self
+
+
+def _check_columns(name: str, table: TableConfig, columns: dict[str, Role]) -> None:
+    for column in table.columns:
+        if column not in columns:
+            close = difflib.get_close_matches(column, columns, n=1, cutoff=0.5)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
+            raise ValueError(
+                f"history.{name}.columns has the key '{column}', which is no column of {name}.{hint} "
+                f"The keys are convpredict's names: {', '.join(columns)}; other columns to keep go under 'attributes'"
+            )
+
+
+def _check_attributes(name: str, table: TableConfig, columns: dict[str, Role]) -> None:
+    allowed = TABLE_ATTRIBUTES.get(name, ())
+    if table.attributes and not allowed:
+        raise ValueError(f"history.{name}.attributes: {name} have no attributes; remove the key")
+    seen: dict[str, str] = {}
+    for attribute in table.attributes:
+        kind = table.attribute(attribute).type
+        key = attribute.lower()
+        if kind not in allowed:
+            raise ValueError(
+                f"history.{name}.attributes.{attribute}: {name} can have {' or '.join(allowed)}; got {kind}"
+            )
+        if key in columns or key in _RESERVED or key.startswith("_") or '"' in key:
+            raise ValueError(
+                f"history.{name}.attributes.{attribute}: this name is reserved; choose another and name the source's "
+                f"column, like 'my_{key.strip('_')}: {{type: {kind}, column: {attribute}}}'"
+            )
+        if key in seen:
+            raise ValueError(
+                f"history.{name}.attributes has '{seen[key]}' and '{attribute}', which differ by case only; rename one"
+            )
+        seen[key] = attribute
 
 
 class ChannelDrift(Strict):
@@ -136,6 +250,9 @@ class SimulatorConfig(Strict):
 
 
 __all__ = [
+    "OPTIONAL_COLUMNS",
+    "TABLE_ATTRIBUTES",
+    "TABLE_COLUMNS",
     "AttributeConfig",
     "ChannelDrift",
     "DuckdbSource",
@@ -144,8 +261,10 @@ __all__ = [
     "KindOutage",
     "PositiveDuration",
     "PostgresSource",
+    "Role",
     "SimulatorConfig",
     "Source",
     "TableConfig",
+    "TimeZone",
     "ValidationConfig",
 ]

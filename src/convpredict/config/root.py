@@ -51,7 +51,12 @@ class Config(Strict):
                     f"declare it or correct the name"
                 )
         cutoffs = self.observations.cutoffs
-        if isinstance(cutoffs, GridCutoffs) and cutoffs.start and cutoffs.end and cutoffs.end <= cutoffs.start:
+        if (
+            isinstance(cutoffs, GridCutoffs)
+            and cutoffs.start
+            and cutoffs.end
+            and cutoffs.end <= cutoffs.start
+        ):
             raise ValueError(
                 f"observations.cutoffs.end ({cutoffs.end}) must lie after start ({cutoffs.start}), "
                 "or no lead is ever observed"

@@ -11,6 +11,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .validation import ValidationReport
+
 AttributeType = Literal["category", "number", "time"]
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 INTERACTION_COLUMNS = ("lead_row", "occurred_at", "visible_at", "tie", "kind")
@@ -50,6 +52,7 @@ class History:
     fingerprint: str
     has_late_records: bool = True
     counts: Mapping[str, Any] = field(default_factory=dict)
+    report: ValidationReport | None = None
 
     @property
     def n_leads(self) -> int:
@@ -102,14 +105,20 @@ class History:
         connection.register("incoming", table)
         connection.execute("CREATE TABLE interactions AS SELECT * FROM incoming")
         connection.unregister("incoming")
-        late = bool(pc.any(pc.greater(table["visible_at"], table["occurred_at"])).as_py()) if len(table) else False
+        late = (
+            bool(pc.any(pc.greater(table["visible_at"], table["occurred_at"])).as_py())
+            if len(table)
+            else False
+        )
         return cls(
             connection=connection,
             leads=leads,
             conversions=conversions if conversions is not None else empty("conversions"),
             revenue=revenue if revenue is not None else empty("revenue"),
             spend=spend if spend is not None else empty("spend"),
-            attribute_changes=attribute_changes if attribute_changes is not None else empty("attribute_changes"),
+            attribute_changes=attribute_changes
+            if attribute_changes is not None
+            else empty("attribute_changes"),
             lead_attributes=dict(lead_attributes or {}),
             interaction_attributes=dict(interaction_attributes or {}),
             known_until=known_until.astimezone(UTC),

@@ -1,0 +1,210 @@
+"""Conversions, revenue, spend and attribute changes: checked row by row, tied to their lead, returned as Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from ..config.history import AttributeConfig
+from .columns import Reading
+from .csv_files import quoted
+from .history import TIMESTAMP
+from .sources import RawTable
+from .validation import AFTER_KNOWN_UNTIL, CONFLICTING_EVENT, CONVERTED_BEFORE_CREATION, UNKNOWN_ATTRIBUTE
+from .workspace import Workspace, check_zones, from_us, prepare, with_leads
+
+_DAY_US = 86_400_000_000
+_TIMES = {"converted_at", "occurred_at", "recorded_at", "valid_from"}
+
+
+def load_conversions(workspace: Workspace, raw: RawTable, readings: Mapping[str, Reading]) -> pa.Table:
+    """One row per converted lead: its first dated conversion, or a null date where none is known.
+
+    A conversion in quarantine still says that the lead converted: without a sound date the lead counts as undated.
+    """
+    connection, table = workspace.connection, "loading.conversions"
+    notes = _create(workspace, "conversions", raw, readings)
+    zone = workspace.zone("conversions") or "UTC"
+    local = f"epoch_us(timezone('{zone}', make_timestamptz({{}})))"
+    midnight = f"{local.format('converted_at')} % {_DAY_US} = 0"
+    same_day = f"{local.format('converted_at')} = {local.format('_created_at')} // {_DAY_US} * {_DAY_US}"
+    dated = f"_reason IS NULL AND converted_at < _created_at AND {midnight} AND {same_day}"
+    moved = workspace.one(f"SELECT count(*) FROM {table} WHERE {dated}")
+    if moved:
+        notes["dated by day, on the day of creation (moved to the creation)"] = moved
+        connection.execute(f"UPDATE {table} SET converted_at = _created_at WHERE {dated}")
+    connection.execute(
+        f"UPDATE {table} SET _reason = '{CONVERTED_BEFORE_CREATION}' "
+        "WHERE _reason IS NULL AND converted_at < _created_at"
+    )
+    duplicates = _finish(workspace, "conversions", raw, readings)
+    first = (
+        f"SELECT lead_row, converted_at, recorded_at FROM {table} WHERE _reason IS NULL AND NOT _copy "
+        "QUALIFY row_number() OVER (PARTITION BY lead_row ORDER BY converted_at NULLS LAST, "
+        "coalesce(recorded_at, converted_at) NULLS LAST, _row) = 1"
+    )
+    broken = (
+        f"SELECT lead_row, NULL::BIGINT AS converted_at, min(recorded_at) AS recorded_at FROM {table} "
+        f"WHERE _reason IS NOT NULL AND _reason NOT IN ('{AFTER_KNOWN_UNTIL}', '{CONFLICTING_EVENT}') "
+        "AND lead_row IS NOT NULL GROUP BY lead_row"
+    )
+    result = _arrow(
+        workspace,
+        f"WITH sound AS ({first}), broken AS ({broken}) SELECT * FROM sound UNION ALL "
+        "SELECT * FROM broken WHERE lead_row NOT IN (SELECT lead_row FROM sound) ORDER BY lead_row",
+    )
+    undated, extra, saved = workspace.rows(
+        f"SELECT count_if(converted_at IS NULL), count(*) - count(DISTINCT lead_row), "
+        f"(SELECT count(*) FROM ({broken}) WHERE lead_row NOT IN "
+        f"(SELECT lead_row FROM {table} WHERE _reason IS NULL)) FROM {table} WHERE _reason IS NULL AND NOT _copy"
+    )[0]
+    notes |= {"undated (converted, nobody knows when)": undated} if undated else {}
+    notes |= {"further conversions of a lead (the first dated one counts)": extra} if extra else {}
+    notes |= {"leads whose only conversion is in quarantine (treated as undated)": saved} if saved else {}
+    _report(workspace, "conversions", duplicates, notes)
+    return result
+
+
+def load_revenue(workspace: Workspace, raw: RawTable, readings: Mapping[str, Reading]) -> pa.Table:
+    """lead_row, occurred_at, amount, recorded_at; ordered by lead, time and source row."""
+    notes = _create(workspace, "revenue", raw, readings)
+    duplicates = _finish(workspace, "revenue", raw, readings)
+    _report(workspace, "revenue", duplicates, notes)
+    return _arrow(
+        workspace,
+        "SELECT lead_row, occurred_at, amount, recorded_at FROM loading.revenue "
+        "WHERE _reason IS NULL AND NOT _copy ORDER BY lead_row, occurred_at, _row",
+    )
+
+
+def load_spend(
+    workspace: Workspace,
+    raw: RawTable,
+    readings: Mapping[str, Reading],
+    attributes: Mapping[str, AttributeConfig],
+) -> pa.Table:
+    """occurred_at, amount, recorded_at, then the attributes; ordered by time and source row."""
+    notes = _create(workspace, "spend", raw, readings)
+    duplicates = _finish(workspace, "spend", raw, readings)
+    names = ", ".join(["occurred_at", "amount", "recorded_at", *(quoted(name) for name in attributes)])
+    if "event_id" not in readings:
+        copies = workspace.one(
+            f"SELECT count(*) - (SELECT count(*) FROM (SELECT DISTINCT {names} FROM loading.spend "
+            "WHERE _reason IS NULL)) FROM loading.spend WHERE _reason IS NULL"
+        )
+        notes |= (
+            {"exact copies of another row (kept: without event_id they may be real)": copies}
+            if copies
+            else {}
+        )
+    _report(workspace, "spend", duplicates, notes)
+    return _arrow(
+        workspace,
+        f"SELECT {names} FROM loading.spend WHERE _reason IS NULL AND NOT _copy ORDER BY occurred_at, _row",
+    )
+
+
+def load_attribute_changes(
+    workspace: Workspace,
+    raw: RawTable,
+    readings: Mapping[str, Reading],
+    attributes: Mapping[str, AttributeConfig],
+) -> pa.Table:
+    """lead_row, attribute, value, valid_from, recorded_at; ordered by lead, attribute, validity and source row."""
+    table = "loading.attribute_changes"
+    notes = _create(workspace, "attribute_changes", raw, readings)
+    names = ", ".join("'" + name.replace("'", "''") + "'" for name in attributes) or "NULL"
+    numbers = ", ".join(
+        "'" + n.replace("'", "''") + "'" for n, entry in attributes.items() if entry.type == "number"
+    )
+    workspace.connection.execute(
+        f"UPDATE {table} SET _reason = '{UNKNOWN_ATTRIBUTE}' WHERE _reason IS NULL AND attribute NOT IN ({names})"
+    )
+    if numbers:
+        workspace.connection.execute(
+            f"UPDATE {table} SET _reason = 'value cannot be read as a number' WHERE _reason IS NULL AND "
+            f"attribute IN ({numbers}) AND value IS NOT NULL AND NOT coalesce(isfinite(TRY_CAST(value AS DOUBLE)), FALSE)"
+        )
+    duplicates = _finish(workspace, "attribute_changes", raw, readings)
+    _report(workspace, "attribute_changes", duplicates, notes)
+    return _arrow(
+        workspace,
+        f"SELECT lead_row, attribute, value, valid_from, recorded_at FROM {table} WHERE _reason IS NULL AND NOT _copy "
+        "ORDER BY lead_row, attribute, valid_from, coalesce(recorded_at, valid_from), _row",
+    )
+
+
+def _create(
+    workspace: Workspace, name: str, raw: RawTable, readings: Mapping[str, Reading]
+) -> dict[str, int]:
+    notes = check_zones(workspace, name, raw, readings.values())
+    prepared = prepare(workspace, name, raw, readings)
+    rows = with_leads(prepared) if "lead_id" in readings else prepared
+    recorded = "" if "recorded_at" in readings else ", NULL::BIGINT AS recorded_at"
+    workspace.connection.execute(
+        f"CREATE TABLE loading.{name} AS SELECT *, FALSE AS _copy{recorded} FROM ({rows})"
+    )
+    return notes
+
+
+def settle_copies(workspace: Workspace, relation: str, target: str, content: list[str]) -> None:
+    """Create ``target`` (_row, _same): accepted rows that repeat the event_id of an earlier row, and whether exactly."""
+    values = ", ".join(f"{quoted(name)}::VARCHAR" for name in content)
+    workspace.connection.execute(
+        f"CREATE TABLE {target} AS WITH repeated AS (SELECT event_id FROM {relation} "
+        "WHERE _reason IS NULL AND event_id IS NOT NULL GROUP BY event_id HAVING count(*) > 1) "
+        "SELECT _row, _content = first_value(_content) OVER w AS _same FROM ("
+        f"SELECT _row, event_id, [{values}] AS _content FROM {relation} "
+        "SEMI JOIN repeated USING (event_id) WHERE _reason IS NULL) "
+        "WINDOW w AS (PARTITION BY event_id ORDER BY _row) QUALIFY row_number() OVER w > 1"
+    )
+
+
+def _finish(workspace: Workspace, name: str, raw: RawTable, readings: Mapping[str, Reading]) -> int:
+    """Settle repeated event ids, write the quarantine; the number of exact duplicates."""
+    connection, table, duplicates = workspace.connection, f"loading.{name}", 0
+    if "event_id" in readings:
+        content = ["lead_row" if column == "lead_id" else column for column in readings]
+        settle_copies(workspace, table, f"loading.copies_{name}", content)
+        connection.execute(
+            f"UPDATE {table} SET _copy = c._same, _reason = CASE WHEN NOT c._same THEN '{CONFLICTING_EVENT}' END "
+            f"FROM loading.copies_{name} c WHERE c._row = {table}._row"
+        )
+        duplicates = workspace.one(f"SELECT count(*) FROM {table} WHERE _copy")
+    workspace.quarantine.write(
+        connection, name, raw, f"(SELECT _row, _reason FROM {table} WHERE _reason IS NOT NULL)"
+    )
+    return duplicates
+
+
+def _report(workspace: Workspace, name: str, duplicates: int, notes: dict[str, int]) -> None:
+    table = f"loading.{name}"
+    counts = workspace.counts(table)
+    accepted = counts.pop("", 0) - duplicates
+    time = next(
+        column for column in ("converted_at", "occurred_at", "valid_from") if _has(workspace, table, column)
+    )
+    first, last = workspace.rows(f"SELECT min({time}), max({time}) FROM {table} WHERE _reason IS NULL")[0]
+    workspace.report(
+        name,
+        read=accepted + duplicates + sum(counts.values()),
+        accepted=accepted,
+        duplicates=duplicates,
+        quarantined=counts,
+        notes=notes,
+        first=from_us(first),
+        last=from_us(last),
+    )
+
+
+def _has(workspace: Workspace, table: str, column: str) -> bool:
+    return column in {row[0] for row in workspace.rows(f"DESCRIBE {table}")}
+
+
+def _arrow(workspace: Workspace, sql: str) -> pa.Table:
+    table = workspace.connection.sql(sql).to_arrow_table()
+    for position, name in enumerate(table.column_names):
+        if name in _TIMES:
+            table = table.set_column(position, name, table[name].cast(TIMESTAMP))
+    return table

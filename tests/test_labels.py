@@ -79,7 +79,7 @@ class TestBoundaries:
 def test_several_horizons_agree_with_the_definition() -> None:
     horizons = [Duration("7d"), Duration("30d"), Duration("12h")]
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=25, deadline=None)
     @given(seed=st.integers(0, 10**6))
     def check(seed: int) -> None:
         history = random_history(np.random.default_rng(seed), conversion_share=0.7)

@@ -127,7 +127,7 @@ def check_no_label_reaches_over(history: History, table: pa.Table, parts: Split,
         assert not (members[0] | members[1]) & members[2]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     by=st.sampled_from(["cutoff", "lead_start"]),
@@ -192,7 +192,7 @@ class TestTimeSplit:
     X = np.random.default_rng(0).normal(size=(400, 3))
     y = (X[:, 0] > 0).astype(int)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=40, deadline=None)
     @given(
         seed=st.integers(0, 10**6),
         n_splits=st.integers(1, 6),

@@ -255,3 +255,6 @@ def test_progress_runs_from_nothing_to_everything() -> None:
 def test_too_little_data_is_said_before_any_feature_is_built() -> None:
     with pytest.raises(NotEnoughDataError, match="known label"):
         build_training_set(history(), project(labels={"horizons": ["200d"]}))
+    grid = {"every": "3d", "start": day(110).isoformat()}
+    with pytest.raises(NotEnoughDataError, match=r"no lead is observed .* too_old \d+"):
+        build_training_set(history(), project(observations={"cutoffs": grid, "max_age": "1d"}))

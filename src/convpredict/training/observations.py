@@ -28,6 +28,9 @@ EXCLUSIONS: Mapping[str, str] = {
 }
 """Why a candidate is not observed, in the order in which the reasons are looked at: the first one counts."""
 
+MOST_OBSERVATIONS = 300_000_000
+"""A grid that asks for more is taken for a mistake: the observations alone would fill 10 GB."""
+
 _TAKE_ROWS = 1_000_000
 _BLOCK_LEADS = 50_000
 
@@ -61,7 +64,8 @@ def make_observations(history: History, config: ObservationsConfig) -> Observati
     Raises
     ------
     ConfigError
-        A kind named under ``after`` does not occur among the interactions.
+        A kind named under ``after`` does not occur among the interactions, or there would be more than
+        ``MOST_OBSERVATIONS``.
     """
     times = LeadTimes.of(history)
     max_age = config.max_age.microseconds if config.max_age is not None else NEVER
@@ -161,6 +165,12 @@ def _climb(
         lowered = np.clip(np.searchsorted(steps, end - origin), low, high)
         excluded[reason] = int((high - lowered).sum())
         high = lowered
+    total = int((high - low).sum())
+    if total > MOST_OBSERVATIONS:
+        raise ConfigError(
+            f"observations.cutoffs asks for {total:,} observations, more than the {MOST_OBSERVATIONS:,} that "
+            "are made at once; use fewer cutoffs (a longer 'every'), a shorter observations.max_age or fewer leads"
+        )
     lead_row, cutoff = _expand(steps, origin, low, high - low)
     return lead_row, cutoff, excluded
 

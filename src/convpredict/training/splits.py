@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from convpredict.config.base import Duration
 from convpredict.config.training import SplitConfig
 from convpredict.errors import NotEnoughDataError
-from convpredict.features.time_rule import is_mature
 from convpredict.history.history import History
 
-from .labels import label_column
+from .labels import label_column, mature_rows
 from .lead_times import LeadTimes, microseconds_of, to_instant, to_microseconds
 
 PARTS = ("train", "calibrate", "test")
@@ -93,7 +92,7 @@ def split_observations(
     role = np.full(len(cutoff), ROLES.index("gap"), np.int8)
     known = np.logical_and.reduce([pc.is_valid(labels[label_column(h)]).to_numpy() for h in horizons])
     role[~known] = ROLES.index("unusable")
-    role[~is_mature(cutoff, reach, to_microseconds(history.known_until))] = ROLES.index("immature")
+    role[~mature_rows(history, observations, longest)] = ROLES.index("immature")
     usable = role == ROLES.index("gap")
     if not usable.any():
         raise NotEnoughDataError(

@@ -15,7 +15,7 @@ import pyarrow as pa
 from convpredict.config.base import Duration
 from convpredict.config.features import Feature
 from convpredict.config.load import Project
-from convpredict.errors import ConfigError
+from convpredict.errors import ConfigError, NotEnoughDataError
 from convpredict.features.build import build_features
 from convpredict.features.feature_set import FeatureSet
 from convpredict.history.history import History
@@ -115,11 +115,10 @@ class TrainingSet:
             for name, part in self.manifest["parts"].items()
         )
         left_out = {**self.manifest["observations"]["excluded"], **self.manifest["observations"]["set_aside"]}
-        reasons = ", ".join(f"{name} {count:,}" for name, count in left_out.items() if count) or "none"
         titles = "".join(f"<th>{escape(head)}</th>" for head in heads)
         return (
             f"<p>{escape(self.manifest['name'])}: {len(self.frame):,} observations, "
-            f"{len(self.feature_set)} features; left out: {escape(reasons)}</p>"
+            f"{len(self.feature_set)} features; left out: {escape(_listed(left_out))}</p>"
             f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
         )
 
@@ -147,6 +146,11 @@ def build_training_set(
     config = project.config
     horizons = config.labels.horizons
     made = make_observations(history, config.observations)
+    if not made.table.num_rows:
+        raise NotEnoughDataError(
+            f"no lead is observed at any cutoff, so there is nothing to learn from; of {made.candidates:,} "
+            f"candidates were left out: {_listed(made.excluded)}; look at observations.cutoffs and max_age"
+        )
     labels = label_observations(history, made.table, horizons)
     split = split_observations(history, made.table, labels, config.split, horizons)
     if progress is not None:
@@ -177,6 +181,10 @@ def _later(progress: Progress) -> Progress:
         progress(_SHARE_BEFORE_FEATURES + (1 - _SHARE_BEFORE_FEATURES) * share)
 
     return report
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items() if count) or "none"
 
 
 def _cells(name: str, part: Mapping[str, Any]) -> list[str]:

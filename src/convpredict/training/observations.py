@@ -169,7 +169,7 @@ def _climb(
     if total > MOST_OBSERVATIONS:
         raise ConfigError(
             f"observations.cutoffs asks for {total:,} observations, more than the {MOST_OBSERVATIONS:,} that "
-            "are made at once; use fewer cutoffs (a longer 'every'), a shorter observations.max_age or fewer leads"
+            "are made at once; use fewer cutoffs (a longer 'every'), a shorter max_age, or fewer leads"
         )
     lead_row, cutoff = _expand(steps, origin, low, high - low)
     return lead_row, cutoff, excluded

@@ -1,6 +1,6 @@
 """A slow, obvious oracle: every feature family straight from docs/reference/features.md, in plain Python.
 
-It shares no code with what it checks. Rows are plain tuples in the order that ``factories.make_history`` takes;
+It shares no code with what it checks. Rows are plain tuples in the order of ``factories.make_history``;
 times are turned into whole microseconds, and every value is found by looking at all rows again.
 """
 
@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 OTHER = "(other)"
@@ -25,8 +26,8 @@ class Rows:
     """The rows of one history.
 
     leads: (lead_id, created_at, lost_at, {attribute: value}). interactions: (lead_id, occurred_at, kind,
-    recorded_at, {attribute: value}); their order breaks ties. conversions: (lead_id, converted_at, recorded_at).
-    attribute_changes: (lead_id, attribute, value, valid_from, recorded_at).
+    recorded_at, {attribute: value}); their order breaks ties. conversions: (lead_id, converted_at,
+    recorded_at). attribute_changes: (lead_id, attribute, value, valid_from, recorded_at).
     """
 
     leads: tuple[tuple[Any, ...], ...]
@@ -64,7 +65,7 @@ def known_from(occurred_at: datetime, recorded_at: datetime | None) -> int:
 
 
 def visible_events(rows: Rows, lead_id: Any, cutoff: int) -> list[Event]:
-    """V(c): what is visible of a lead at the cutoff, in the order of time; ties in the order of the source."""
+    """V(c): what is visible of a lead at the cutoff, in the order of time, ties as in the source."""
     found = [
         (microseconds(occurred_at), order, kind, attributes)
         for order, (owner, occurred_at, kind, recorded_at, attributes) in enumerate(rows.interactions)
@@ -164,7 +165,7 @@ def distinct(events: list[Event], cutoff: int, column: Any, _: Vocabularies) -> 
 def gap(events: list[Event], cutoff: int, column: Any, _: Vocabularies) -> Value:
     if len(events) < 2:
         return None
-    gaps = [(later.at - earlier.at) / DAY for earlier, later in zip(events, events[1:], strict=False)]
+    gaps = [(later.at - earlier.at) / DAY for earlier, later in pairwise(events)]
     mean = math.fsum(gaps) / len(gaps)
     if column.function == "mean":
         return mean

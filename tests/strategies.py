@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
-from every_family import INTERACTION_ATTRIBUTES, LEAD_ATTRIBUTES
-from factories import day, make_history
 from hypothesis import strategies as st
-from oracle import Rows, known_from, microseconds
 
 from convpredict.history.history import History
+from every_family import INTERACTION_ATTRIBUTES, LEAD_ATTRIBUTES
+from factories import day, make_history
+from oracle import Rows, known_from, microseconds
 
 Choose = Callable[[int], int]
 STEP = timedelta(hours=6)
@@ -90,7 +90,7 @@ def make_event(choose: Choose, lead_id: Any) -> tuple[Any, ...]:
         "outcome": one_of(choose, OUTCOMES),
         "minutes": one_of(choose, (None, 0.0, 12.5, -3.25, 1e5, 0.1)),
     }
-    return (lead_id, occurred_at, one_of(choose, KINDS[:4]), recorded_at, attributes)
+    return (lead_id, occurred_at, one_of(choose, KINDS), recorded_at, attributes)
 
 
 def make_conversion(choose: Choose, lead_id: Any) -> tuple[Any, ...]:
@@ -144,7 +144,8 @@ def another_future(choose: Choose, rows: Rows, cutoff: datetime) -> Rows:
     Whatever was known before the cutoff stays, row by row and in the same order among itself. Conversions
     without a date have no instant at which they became known, so they stay too.
     """
-    leads = [lead for lead in rows.leads if microseconds(lead[1]) < microseconds(cutoff) or choose(2)]
+    kept = met_before(rows, cutoff)
+    leads = [lead for lead in rows.leads if lead[0] in kept or choose(2)]
     leads = [lead if known(lead[1], None, cutoff) else later_lead(choose, lead, cutoff) for lead in leads]
     newcomers = [later_lead(choose, lead, cutoff) for lead in make_leads(choose, choose(3), suffix="-new")]
     ids = {lead[0] for lead in (*leads, *newcomers)}
@@ -157,7 +158,9 @@ def another_future(choose: Choose, rows: Rows, cutoff: datetime) -> Rows:
     for _ in range(choose(4)):
         events.insert(choose(len(events) + 1), later_event(choose, one_of(choose, everyone), cutoff))
     changes = [
-        row for row in rows.attribute_changes if row[0] in ids and (known(row[3], row[4], cutoff) or choose(2))
+        row
+        for row in rows.attribute_changes
+        if row[0] in ids and (known(row[3], row[4], cutoff) or choose(2))
     ]
     for _ in range(choose(3)):
         changes.insert(choose(len(changes) + 1), later_change(choose, one_of(choose, everyone), cutoff))
@@ -167,6 +170,17 @@ def another_future(choose: Choose, rows: Rows, cutoff: datetime) -> Rows:
         conversions=later_outcomes(choose, rows, everyone, cutoff),
         attribute_changes=changes,
     )
+
+
+def met_before(rows: Rows, cutoff: datetime) -> set[Any]:
+    """The leads of which anything is known before the cutoff, and the first one, so that there is one."""
+    return {
+        rows.leads[0][0],
+        *(row[0] for row in rows.leads if known(row[1], None, cutoff)),
+        *(row[0] for row in rows.interactions if known(row[1], row[3], cutoff)),
+        *(row[0] for row in rows.conversions if row[1] is None or known(row[1], row[2], cutoff)),
+        *(row[0] for row in rows.attribute_changes if known(row[3], row[4], cutoff)),
+    }
 
 
 def known(occurred_at: datetime, recorded_at: datetime | None, cutoff: datetime) -> bool:

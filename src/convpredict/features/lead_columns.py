@@ -23,7 +23,7 @@ from .attribute_values import MISSING_TIME, AttributeTable
 from .declarations import FeatureColumn
 from .feature_set import FeatureSet
 from .grouped_times import Instants, Moments, instants_of
-from .rates import LoadTable, RateTable
+from .rates import LoadTable, Outcomes, RateTable
 from .time_rule import MICROSECONDS_PER_DAY, MICROSECONDS_PER_HOUR
 
 Rows = npt.NDArray[np.int64]
@@ -48,6 +48,7 @@ class CrossLeadTables:
     """
 
     attributes: Mapping[str, AttributeTable]
+    outcomes: Mapping[int, Outcomes]
     rates: Mapping[RateKey, RateTable]
     loads: Mapping[str, LoadTable]
 
@@ -59,6 +60,7 @@ class CrossLeadTables:
         """
         feature_set.check_history(history)
         attributes: dict[str, AttributeTable] = {}
+        outcomes: dict[int, Outcomes] = {}
         rates: dict[RateKey, RateTable] = {}
         loads: dict[str, LoadTable] = {}
         for column in feature_set.columns:
@@ -68,10 +70,14 @@ class CrossLeadTables:
                 kind = history.lead_attributes[name]
                 attributes[name] = AttributeTable.build(history, name, kind, column.categories)
             elif isinstance(declaration, RateFeature) and _rate_key(declaration) not in rates:
-                rates[_rate_key(declaration)] = RateTable.build(history, declaration)
+                within_us = declaration.within.microseconds
+                if within_us not in outcomes:
+                    outcomes[within_us] = Outcomes.build(history, within_us)
+                key = _rate_key(declaration)
+                rates[key] = RateTable.build(history, declaration.keys, outcomes[within_us])
             elif isinstance(declaration, LoadFeature) and declaration.key not in loads:
                 loads[declaration.key] = LoadTable.build(history, declaration)
-        return cls(attributes, rates, loads)
+        return cls(attributes, outcomes, rates, loads)
 
 
 def lead_columns(
@@ -85,6 +91,9 @@ def lead_columns(
     lead_row = np.asarray(observations["lead_row"].to_numpy()).astype(np.int64)
     cutoff = instants_of(observations["cutoff"])
     moments = Moments.of(cutoff)
+    known = {
+        within_us: outcomes.at(lead_row, cutoff, moments) for within_us, outcomes in tables.outcomes.items()
+    }
     rates: dict[tuple[RateKey, float], tuple[npt.NDArray[Any], npt.NDArray[Any]]] = {}
     result: dict[str, npt.NDArray[Any]] = {}
     for column in columns:
@@ -98,11 +107,10 @@ def lead_columns(
         elif isinstance(declaration, CalendarFeature):
             result[column.name] = _calendar(moments.distinct, column.function)[moments.position]
         elif isinstance(declaration, RateFeature):
-            key = _rate_key(declaration)
-            smoothed = (key, declaration.prior_leads)
-            if smoothed not in rates:
-                rates[smoothed] = tables.rates[key].at(lead_row, cutoff, moments, declaration.prior_leads)
-            result[column.name] = rates[smoothed][column.function == "volume"].astype(np.float32)
+            key, m = _rate_key(declaration), declaration.prior_leads
+            if (key, m) not in rates:
+                rates[key, m] = tables.rates[key].at(lead_row, moments, known[key[1]], m)
+            result[column.name] = rates[key, m][column.function == "volume"].astype(np.float32)
         elif isinstance(declaration, LoadFeature):
             load = tables.loads[declaration.key].at(lead_row, cutoff, moments, column.window_us)
             result[column.name] = load.astype(np.float32)

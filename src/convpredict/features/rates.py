@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from convpredict.config.features import LoadFeature, RateFeature
+from convpredict.config.features import LoadFeature
 from convpredict.history.history import History
 
 from .grouped_times import GroupedTimes, Instants, Moments, instants_of
@@ -25,45 +25,67 @@ NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
+class KnownOutcomes:
+    """Per observation: whether the lead's own outcome counts, and the smoothed rate of all other leads."""
+
+    own_settled: npt.NDArray[np.bool_]
+    own_converted: npt.NDArray[np.bool_]
+    base: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Per lead, the first cutoffs at which its outcome is settled and at which it counts as converted."""
+
+    settled_from: Instants
+    converted_from: Instants
+    all_settled: GroupedTimes
+    all_converted: GroupedTimes
+
+    @classmethod
+    def build(cls, history: History, within_us: int) -> Outcomes:
+        """Outcomes within a span after creation."""
+        settled_from, converted_from = outcome_instants(history, within_us)
+        return cls(settled_from, converted_from, _times_of(settled_from), _times_of(converted_from))
+
+    def at(self, lead_row: npt.NDArray[np.int64], cutoff: Instants, moments: Moments) -> KnownOutcomes:
+        """``base = (K + 0.5) / (N + 1)`` of the N settled and K converted leads, the lead itself left out."""
+        own_settled = self.settled_from[lead_row] <= cutoff
+        own_converted = self.converted_from[lead_row] <= cutoff
+        settled = self.all_settled.total(moments, inclusive=True) - own_settled
+        converted = self.all_converted.total(moments, inclusive=True) - own_converted
+        return KnownOutcomes(own_settled, own_converted, (converted + 0.5) / (settled + 1.0))
+
+
+@dataclass(frozen=True)
 class RateTable:
     """Settled leads and conversions by group; ``group`` is each lead's."""
 
     group: npt.NDArray[np.int32]
-    settled_from: Instants
-    converted_from: Instants
     settled: GroupedTimes
     converted: GroupedTimes
 
     @classmethod
-    def build(cls, history: History, declaration: RateFeature) -> RateTable:
-        """The table of one declaration."""
-        group, n_groups = group_codes(history, declaration.keys)
-        settled_from, converted_from = outcome_instants(history, declaration.within.microseconds)
+    def build(cls, history: History, keys: Sequence[str], outcomes: Outcomes) -> RateTable:
+        """The table of leads grouped by ``keys``; a missing value is a group of its own."""
+        group, n_groups = group_codes(history, keys)
         return cls(
             group,
-            settled_from,
-            converted_from,
-            _times_of(group, settled_from, n_groups),
-            _times_of(group, converted_from, n_groups),
+            outcomes.all_settled.regroup(group[outcomes.settled_from < NEVER], n_groups=n_groups),
+            outcomes.all_converted.regroup(group[outcomes.converted_from < NEVER], n_groups=n_groups),
         )
 
     def at(
-        self, lead_row: npt.NDArray[np.int64], cutoff: Instants, moments: Moments, prior_leads: float
+        self, lead_row: npt.NDArray[np.int64], moments: Moments, known: KnownOutcomes, prior_leads: float
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """Smoothed rate ``(k + m * base) / (n + m)`` and volume n per observation, the lead itself left out.
+        """Rate ``(k + m * base) / (n + m)`` and volume n per observation, the lead itself left out.
 
-        n and k are the settled and converted leads of the group, ``base = (K + 0.5) / (N + 1)`` the rate of
-        all, and m = ``prior_leads``.
+        n and k are the settled and converted leads of the lead's group, and m is ``prior_leads``.
         """
-        own_settled = self.settled_from[lead_row] <= cutoff
-        own_converted = self.converted_from[lead_row] <= cutoff
         group = self.group[lead_row]
-        settled = self.settled.count(group, moments, inclusive=True) - own_settled
-        converted = self.converted.count(group, moments, inclusive=True) - own_converted
-        all_settled = self.settled.total(moments, inclusive=True) - own_settled
-        all_converted = self.converted.total(moments, inclusive=True) - own_converted
-        base = (all_converted + 0.5) / (all_settled + 1.0)
-        return (converted + prior_leads * base) / (settled + prior_leads), settled
+        settled = self.settled.count(group, moments, inclusive=True) - known.own_settled
+        converted = self.converted.count(group, moments, inclusive=True) - known.own_converted
+        return (converted + prior_leads * known.base) / (settled + prior_leads), settled
 
 
 @dataclass(frozen=True)
@@ -142,6 +164,7 @@ def group_codes(
     return (dense - first).astype(np.int32), len(used) - first
 
 
-def _times_of(group: npt.NDArray[np.int32], instants: Instants, n_groups: int) -> GroupedTimes:
-    happens = instants < NEVER
-    return GroupedTimes(group[happens], instants[happens], n_groups=n_groups)
+def _times_of(instants: Instants) -> GroupedTimes:
+    """The instants that ever come, of all leads in one group."""
+    happening = instants[instants < NEVER]
+    return GroupedTimes(np.zeros(len(happening), np.int32), happening, n_groups=1)

@@ -55,7 +55,8 @@ class TestByCutoff:
         assert cutoffs_of(table, parts, "train") == [day(n) for n in range(1, 34)]
         assert cutoffs_of(table, parts, "calibrate") == [day(n) for n in range(40, 64)]
         assert cutoffs_of(table, parts, "test") == [day(n) for n in range(70, 94)]
-        assert cutoffs_of(table, parts, "gap") == [day(n) for n in (*range(34, 40), *range(64, 70))]
+        assert cutoffs_of(table, parts, "between") == [day(n) for n in range(34, 40)]
+        assert cutoffs_of(table, parts, "gap") == [day(n) for n in range(64, 70)]
         assert cutoffs_of(table, parts, "immature") == [day(n) for n in range(94, 101)]
         assert sum(parts.counts.values()) == table.num_rows
         assert (parts.calibrate_from, parts.test_from) == (day(40), day(70))
@@ -104,7 +105,9 @@ class TestByLeadStart:
             elif start >= day(40):
                 role = "calibrate" if cutoff + week <= day(70) else "gap"
             else:
-                role = "train" if cutoff + week <= day(40) else "gap"
+                role = (
+                    "train" if cutoff + week <= day(40) else "between" if cutoff + week <= day(70) else "gap"
+                )
             assert ROLES[code] == role
 
     def test_the_share_counts_observed_leads(self) -> None:
@@ -116,15 +119,20 @@ def check_no_label_reaches_over(history: History, table: pa.Table, parts: Split,
     cutoff = np.array([c.timestamp() for c in table["cutoff"].to_pylist()])
     reach = cutoff + parts.horizon.microseconds / 1e6
     earliest = {part: cutoff[parts.rows(part)].min() for part in PARTS}
-    for earlier, later in (("train", "calibrate"), ("train", "test"), ("calibrate", "test")):
-        assert reach[parts.rows(earlier)].max() <= earliest[later]
+    for earlier, later in (
+        ("train", "calibrate"),
+        ("train", "test"),
+        ("calibrate", "test"),
+        ("between", "test"),
+    ):
+        assert reach[parts.rows(earlier)].max(initial=0) <= earliest[later]
     assert reach[parts.rows("train")].max() <= parts.calibrate_from.timestamp()
     assert reach[parts.rows("test")].max() <= history.known_until.timestamp()
     lead_rows = table["lead_row"].to_numpy()
     if by == "lead_start":
         members = [set(lead_rows[parts.rows(part)].tolist()) for part in PARTS]
         assert not members[0] & members[1]
-        assert not (members[0] | members[1]) & members[2]
+        assert not (members[0] | members[1] | set(lead_rows[parts.rows("between")].tolist())) & members[2]
 
 
 @settings(max_examples=25, deadline=None)

@@ -22,7 +22,7 @@ from convpredict.errors import ConfigError, DataError, NotEnoughDataError
 from convpredict.features.build import build_features
 from convpredict.history.history import History
 from convpredict.training.observations import open_observations
-from convpredict.training.splits import PARTS
+from convpredict.training.splits import KEPT, PARTS
 from convpredict.training.training_set import TrainingSet, build_training_set
 from factories import day, make_history, random_history
 
@@ -58,7 +58,7 @@ class TestFrame:
         head = ["lead_id", "cutoff", "split", "label_10d", "label_5d"]
         assert list(frame.columns) == [*head, *built.feature_set.names]
         assert str(frame["cutoff"].dtype) == "datetime64[us, UTC]"
-        assert list(frame["split"].cat.categories) == list(PARTS)
+        assert list(frame["split"].cat.categories) == list(KEPT)
         assert {str(frame[name].dtype) for name in ("label_10d", "label_5d")} == {"int8"}
         for column in built.feature_set.columns:
             if column.type == "number":
@@ -131,10 +131,18 @@ class TestParts:
         assert built.y("test").name == "label_10d"
         assert built.y("test", Duration("5d")).name == "label_5d"
 
+    def test_the_development_rows_are_known_before_the_test_part(self, built: TrainingSet) -> None:
+        development = built.part("development")
+        assert len(development) == sum(len(built.part(name)) for name in ("train", "between", "calibrate"))
+        assert len(built.part("between")) > 0
+        assert (development["cutoff"] + pd.Timedelta(days=10)).max() <= built.cutoffs("test").min()
+
     def test_unknown_names_are_explained(self, built: TrainingSet) -> None:
         with pytest.raises(ConfigError, match="no label for the horizon 30d; it has 10d, 5d"):
             built.y("test", "30d")
-        with pytest.raises(ConfigError, match="no part 'validate'; its parts are train, calibrate, test"):
+        with pytest.raises(
+            ConfigError, match="no part 'validate'; its parts are train, calibrate, test, between, dev"
+        ):
             built.X("validate")
 
     def test_another_library_trains_on_it(self, built: TrainingSet) -> None:

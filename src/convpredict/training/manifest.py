@@ -17,7 +17,7 @@ from convpredict.history.history import History
 from .labels import label_column
 from .lead_times import LeadTimes
 from .observations import Observations
-from .splits import PARTS, Split
+from .splits import KEPT, Split
 
 MANIFEST_FORMAT = 1
 _LIBRARIES = ("convpredict", "numpy", "pandas", "pyarrow", "duckdb", "numba")
@@ -34,7 +34,7 @@ def describe_training_set(
     """The manifest: JSON types only, and the same for the same data, configuration and versions.
 
     ``candidates`` is ``kept`` plus every number under ``excluded`` (not observable) and ``set_aside``
-    (observable, but in the gap between two parts, or with a label that is not known).
+    (observable, but with a label that reaches into the test part or is not known).
     """
     config = project.config
     horizons = config.labels.horizons
@@ -57,7 +57,7 @@ def describe_training_set(
         "observations": {
             "candidates": observations.candidates,
             "excluded": observations.excluded,
-            "set_aside": {role: counts[role] for role in counts if role not in PARTS},
+            "set_aside": {role: counts[role] for role in counts if role not in KEPT},
             "kept": len(frame),
         },
         "split": {
@@ -66,7 +66,7 @@ def describe_training_set(
             "test_from": iso(split.test_from),
             "gap": str(split.horizon),
         },
-        "parts": {part: _describe_part(frame[frame["split"] == part], horizons) for part in PARTS},
+        "parts": {part: _describe_part(frame[frame["split"] == part], horizons) for part in KEPT},
         "features": {"total": len(feature_set), "model": len(feature_set.model_columns)},
     }
 
@@ -76,10 +76,11 @@ def _describe_part(frame: pd.DataFrame, horizons: tuple[Duration, ...]) -> dict[
     return {
         "observations": len(frame),
         "leads": int(frame["lead_id"].nunique()),
-        "first_cutoff": iso(frame["cutoff"].min()),
-        "last_cutoff": iso(frame["cutoff"].max()),
+        "first_cutoff": iso(frame["cutoff"].min()) if len(frame) else None,
+        "last_cutoff": iso(frame["cutoff"].max()) if len(frame) else None,
         "labels": {
-            name: {"positives": count, "share": count / len(frame)} for name, count in positives.items()
+            name: {"positives": count, "share": count / len(frame) if len(frame) else None}
+            for name, count in positives.items()
         },
     }
 

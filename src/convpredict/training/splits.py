@@ -20,8 +20,14 @@ from .labels import label_column, mature_rows
 from .lead_times import LeadTimes, microseconds_of, to_instant, to_microseconds
 
 PARTS = ("train", "calibrate", "test")
-ROLES = (*PARTS, "gap", "immature", "unusable")
-"""What becomes of an observation; the last three are in no part, and counted."""
+KEPT = (*PARTS, "between")
+ROLES = (*KEPT, "gap", "immature", "unusable")
+"""What becomes of an observation; the last three are set aside and counted.
+
+``between`` lies in the gap between train and calibrate: in neither, but its label is known when the test
+part begins. A model that is fitted again on everything before the test part, once its calibrator is
+chosen, may use it.
+"""
 
 _PURPOSE = {
     "train": "no model can be learnt",
@@ -44,7 +50,7 @@ class Split:
     horizon: Duration
 
     def rows(self, part: str) -> NDArray[np.intp]:
-        """Positions of the observations that have a role (``train`` ... ``unusable``)."""
+        """Positions of the observations that have a role (``train`` to ``unusable``)."""
         return np.flatnonzero(self.role == ROLES.index(part))
 
     @property
@@ -77,8 +83,8 @@ def split_observations(
     calibrate. ``by: lead_start`` counts leads instead, all observed ones for the test part. Observations
     at one instant stay together.
 
-    An observation is ``immature`` or ``unusable`` where the label of any horizon is unknown; ``gap`` is
-    what lies between the parts.
+    An observation is ``immature`` or ``unusable`` where the label of any horizon is unknown. What lies
+    between train and calibrate is ``between``, and what reaches into the test part ``gap``.
 
     Raises
     ------
@@ -86,20 +92,34 @@ def split_observations(
         A part has no observation, or only one class of the first horizon's label.
     """
     longest = max(horizons)
-    reach = longest.microseconds
-    cutoff = microseconds_of(observations["cutoff"])
-    lead_row = observations["lead_row"].to_numpy()
-    role = np.full(len(cutoff), ROLES.index("gap"), np.int8)
+    role = np.full(observations.num_rows, ROLES.index("gap"), np.int8)
     known = np.logical_and.reduce([pc.is_valid(labels[label_column(h)]).to_numpy() for h in horizons])
     role[~known] = ROLES.index("unusable")
     role[~mature_rows(history, observations, longest)] = ROLES.index("immature")
     usable = role == ROLES.index("gap")
     if not usable.any():
         raise NotEnoughDataError(
-            f"none of the {len(cutoff):,} observations has a known label: the data is complete until "
+            f"none of the {len(role):,} observations has a known label: the data is complete until "
             f"{_show(history.known_until)} and labels reach {longest} beyond the cutoff; use a shorter "
             "labels.horizons, earlier cutoffs, or data that covers a longer time"
         )
+    calibrate_from, test_from = _assign(history, observations, config, longest.microseconds, role, usable)
+    split = Split(role, to_instant(calibrate_from), to_instant(test_from), longest)
+    _check(split, labels, horizons[0], config)
+    return split
+
+
+def _assign(
+    history: History,
+    observations: pa.Table,
+    config: SplitConfig,
+    reach: int,
+    role: NDArray[np.int8],
+    usable: NDArray[np.bool_],
+) -> tuple[int, int]:
+    """Write the parts of the usable observations into ``role``; returns C and T (µs)."""
+    cutoff = microseconds_of(observations["cutoff"])
+    lead_row = observations["lead_row"].to_numpy()
     by_lead = config.by == "lead_start"
     start = LeadTimes.of(history).created_at[lead_row] if by_lead else cutoff
     one_each = np.unique(lead_row, return_index=True)[1] if by_lead else np.flatnonzero(usable)
@@ -109,12 +129,11 @@ def split_observations(
     one_each = rows[np.unique(lead_row[rows], return_index=True)[1]] if by_lead else rows
     calibrate_from = _boundary(config.calibrate_from, start[one_each], config.calibrate_share, test_from)
     role[usable & (start >= test_from)] = PARTS.index("test")
+    role[before] = ROLES.index("between")
     role[before & (start >= calibrate_from)] = PARTS.index("calibrate")
     earliest = before & (start < calibrate_from) & (cutoff + reach <= calibrate_from)
     role[earliest] = PARTS.index("train")
-    split = Split(role, to_instant(calibrate_from), to_instant(test_from), longest)
-    _check(split, labels, horizons[0], config)
-    return split
+    return calibrate_from, test_from
 
 
 def _boundary(

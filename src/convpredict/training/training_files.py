@@ -18,7 +18,7 @@ from convpredict.features.feature_set import FeatureSet
 
 from .lead_times import arrow_column
 from .manifest import MANIFEST_FORMAT
-from .splits import PARTS
+from .splits import KEPT
 
 _FRAME, _FEATURES, _MANIFEST = "training_set.parquet", "feature_set.json", "manifest.json"
 _FILES = frozenset({_FRAME, _FEATURES, _MANIFEST})
@@ -85,6 +85,6 @@ def read_training_set(folder: Path) -> tuple[pd.DataFrame, FeatureSet, dict[str,
     vocabularies = {
         column.name: column.categories for column in feature_set.columns if column.type == "category"
     }
-    for name, categories in {"split": PARTS, **vocabularies}.items():
+    for name, categories in {"split": KEPT, **vocabularies}.items():
         frame[name] = frame[name].astype("category").cat.set_categories(list(categories))
     return frame, feature_set, manifest

@@ -23,7 +23,7 @@ from convpredict.history.history import History
 from .labels import label_column, label_observations
 from .manifest import describe_training_set
 from .observations import make_observations
-from .splits import PARTS, split_observations
+from .splits import KEPT, split_observations
 from .time_split import TimeSplit
 from .training_files import read_training_set, write_training_set
 
@@ -37,8 +37,8 @@ class TrainingSet:
 
     ``frame``
         one row per observation, sorted by lead and cutoff: lead_id, cutoff (UTC), split (``train``,
-        ``calibrate`` or ``test``), one int8 ``label_<horizon>`` per horizon, then the features: float32
-        (missing: NaN) and pandas categories (missing: NaN).
+        ``calibrate``, ``test``, or ``between`` the first two), one int8 ``label_<horizon>`` per horizon,
+        then the features: float32 (missing: NaN) and pandas categories (missing: NaN).
     ``feature_set``
         the declarations and frozen vocabularies that the features follow from.
     ``manifest``
@@ -56,9 +56,17 @@ class TrainingSet:
         return tuple(Duration(text) for text in self.manifest["horizons"])
 
     def part(self, name: str) -> pd.DataFrame:
-        """The rows of ``train``, ``calibrate`` or ``test``."""
-        if name not in PARTS:
-            raise ConfigError(f"a training set has no part '{name}'; its parts are {', '.join(PARTS)}")
+        """The rows of ``train``, ``calibrate``, ``test`` or ``between``; ``development`` is all but ``test``.
+
+        The label of every development row is known when the test part begins, so a model may be fitted
+        again on all of them once everything else is chosen; the calibrate part can no longer judge that
+        model.
+        """
+        if name == "development":
+            return self.frame[self.frame["split"] != "test"]
+        if name not in KEPT:
+            known = ", ".join((*KEPT, "development"))
+            raise ConfigError(f"a training set has no part '{name}'; its parts are {known}")
         return self.frame[self.frame["split"] == name]
 
     def X(self, part: str) -> pd.DataFrame:  # noqa: N802
@@ -158,7 +166,7 @@ def build_training_set(
     feature_set = FeatureSet.fit(
         history, config.features, until=split.calibrate_from, horizon=horizons[0], extra=tuple(extra_features)
     )
-    kept = pa.array(np.flatnonzero(split.role < len(PARTS)))
+    kept = pa.array(np.flatnonzero(split.role < len(KEPT)))
     table = build_features(
         history,
         made.table.take(kept),
@@ -166,7 +174,7 @@ def build_training_set(
         bucket_events=config.features.bucket_events,
         progress=_later(progress) if progress is not None else None,
     )
-    part = pa.DictionaryArray.from_arrays(pa.array(split.role).take(kept), pa.array(PARTS))
+    part = pa.DictionaryArray.from_arrays(pa.array(split.role).take(kept), pa.array(KEPT))
     columns = [("split", part), *((name, labels[name].take(kept)) for name in labels.column_names)]
     for position, (name, values) in enumerate(columns):
         table = table.add_column(2 + position, name, values)
@@ -188,6 +196,6 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def _cells(name: str, part: Mapping[str, Any]) -> list[str]:
-    balances = [f"{label['positives']:,} ({label['share']:.2%})" for label in part["labels"].values()]
-    spans = [part["first_cutoff"][:10], part["last_cutoff"][:10]]
+    balances = [f"{label['positives']:,} ({label['share'] or 0:.2%})" for label in part["labels"].values()]
+    spans = [(part["first_cutoff"] or "-")[:10], (part["last_cutoff"] or "-")[:10]]
     return [name, f"{part['observations']:,}", f"{part['leads']:,}", *spans, *balances]

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from .declarations import OTHER, FeatureColumn
 from .index import Bucket
-from .kernels import counts, decayed, distinct, extremes, gaps, lasts, recency, shares, sums
-from .kernels.sequences import ALL, Cutoffs, Sequences, make_sequences
+from .kernels import counts, decayed, distinct, extremes, gaps, lasts, recency, shares, sums, topics
+from .kernels.timeline import ALL, Timeline, make_timeline
 
 ACTIVE_DAYS = "active_days"
 EVENT_FAMILIES = frozenset(
@@ -55,6 +55,7 @@ class EventPlan:
     read_numbers: tuple[str, ...]
     groups: Mapping[str, tuple[str, ...]]
     vocabularies: Mapping[str, tuple[str, ...]]
+    lengths: tuple[int, ...]
 
 
 def plan_events(
@@ -93,7 +94,18 @@ def plan_events(
         tuple(sorted(measured)),
         {by: tuple(value for value in (*known[by], OTHER) if value in used) for by, used in groups.items()},
         known,
+        tuple(dict.fromkeys(length for column in wanted for length in _lengths(column))),
     )
+
+
+def _lengths(column: FeatureColumn) -> tuple[int, ...]:
+    """Lengths (µs) of the windows that a column needs."""
+    declaration: Any = column.declaration
+    if declaration.family == "trend":
+        return declaration.short.microseconds, declaration.long.microseconds
+    if declaration.family in ("count", "aggregate", "distinct", "topic"):
+        return (ALL if column.window_us is None else column.window_us,)
+    return ()
 
 
 @dataclass(frozen=True)
@@ -125,43 +137,34 @@ def code_values(plan: EventPlan, values: Mapping[str, Sequence[str]]) -> Coding:
 
 @dataclass
 class Walk:
-    """The events and cutoffs of some leads, with the sequences that several kernels share."""
+    """The timeline of some leads, what their events say, and the matrices that the kernels fill."""
 
     plan: EventPlan
     coding: Coding
-    occurred_at: npt.NDArray[np.int64]
-    visible_at: npt.NDArray[np.int64]
-    late: bool
-    begins: npt.NDArray[np.int64]
-    ends: npt.NDArray[np.int64]
-    cutoffs: Cutoffs
+    timeline: Timeline
     codes: Mapping[str, npt.NDArray[np.int32]]
     values: Mapping[str, npt.NDArray[np.float64]]
     numbers: npt.NDArray[np.float32]
     categories: npt.NDArray[np.int32]
-    _sequences: dict[tuple[str | None, str | None], Sequences] = field(default_factory=dict)
+    _groups: dict[str | None, npt.NDArray[np.int32]] = field(default_factory=dict)
 
-    def sequences(self, by: str | None = None, attribute: str | None = None) -> Sequences:
-        """The leads' events split by a category, without those whose numeric attribute is missing."""
-        key = (by, attribute)
-        if key not in self._sequences:
-            self._sequences[key] = make_sequences(
-                self.occurred_at,
-                self.visible_at,
-                self.late,
-                self.begins,
-                self.ends,
-                codes=None if by is None else self.codes[by],
-                slots=None if by is None else self.coding.slots[by],
-                n_groups=1 if by is None else len(self.plan.groups[by]),
-                values=None if attribute is None else self.values[attribute],
-            )
-        return self._sequences[key]
+    def groups(self, by: str | None) -> tuple[npt.NDArray[np.int32], int]:
+        """The group of each event (-1: none) and the number of groups."""
+        if by not in self._groups:
+            if by is None:
+                self._groups[by] = np.zeros(len(self.timeline.occurred_at), np.int32)
+            else:
+                self._groups[by] = self.coding.slots[by][self.codes[by]]
+        return self._groups[by], 1 if by is None else len(self.plan.groups[by])
 
     def group_of(self, column: FeatureColumn) -> int:
         """The group of a column's value; 0 if the column is not split."""
         by = getattr(column.declaration, "by", None)
         return 0 if by is None else self.plan.groups[by].index(column.value or OTHER)
+
+    def windows(self, lengths: Sequence[int]) -> npt.NDArray[np.int64]:
+        """Columns of ``timeline.leave`` for some lengths of windows."""
+        return np.array([self.plan.lengths.index(length) for length in lengths], np.int64)
 
 
 def walk_events(
@@ -173,123 +176,125 @@ def walk_events(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """Compute the event columns of some observations of a bucket's leads.
 
-    ``lead_rows`` and ``cutoffs`` (int64 µs) describe the observations, sorted by both. Returns a float32 matrix with
-    one row per column of ``plan.numbers`` and an int32 matrix (-1: missing) with one per column of
+    ``lead_rows`` and ``cutoffs`` (int64 µs) describe the observations, sorted by both. Returns a float32 matrix
+    with one row per column of ``plan.numbers`` and an int32 matrix (-1: missing) with one per column of
     ``plan.categories``. A pure function of its arguments: a cell does not depend on the other observations.
     """
     n = len(cutoffs)
-    changes = np.flatnonzero(np.diff(lead_rows)) + 1
-    starts = np.concatenate(([0], changes, [n])) if n else np.zeros(1, np.int64)
-    leads = lead_rows[starts[:-1]].astype(np.int64) - bucket.lead_begin
-    begins, ends = bucket.lead_offsets[leads], bucket.lead_offsets[leads + 1]
-    first, last = (int(begins[0]), int(ends[-1])) if n else (0, 0)
-    walk = Walk(
-        plan,
-        coding,
-        bucket.occurred_at[first:last],
-        bucket.visible_at[first:last],
-        bucket.late,
-        begins - first,
-        ends - first,
-        Cutoffs(starts.astype(np.int64), np.ascontiguousarray(cutoffs, np.int64)),
-        {name: bucket.codes[name][first:last] for name in plan.read_categories},
-        {name: bucket.numbers[name][first:last] for name in plan.read_numbers},
-        np.empty((len(plan.numbers), n), np.float32),
-        np.empty((len(plan.categories), n), np.int32),
-    )
-    for job in plan.jobs:
-        _RUN[job.family](walk, job)
-    return walk.numbers, walk.categories
+    numbers = np.empty((len(plan.numbers), _stride(n)), np.float32)
+    categories = np.empty((len(plan.categories), _stride(n)), np.int32)
+    if n and plan.jobs:
+        changes = np.flatnonzero(np.diff(lead_rows)) + 1
+        starts = np.concatenate(([0], changes, [n])).astype(np.int64)
+        leads = lead_rows[starts[:-1]].astype(np.int64) - bucket.lead_begin
+        begins, ends = bucket.lead_offsets[leads], bucket.lead_offsets[leads + 1]
+        first, last = int(begins[0]), int(ends[-1])
+        timeline = make_timeline(
+            begins - first,
+            ends - first,
+            starts,
+            np.ascontiguousarray(cutoffs, np.int64),
+            bucket.occurred_at[first:last],
+            bucket.visible_at[first:last],
+            np.array(plan.lengths, np.int64),
+            late=bucket.late,
+        )
+        codes = {name: bucket.codes[name][first:last] for name in plan.read_categories}
+        values = {name: bucket.numbers[name][first:last] for name in plan.read_numbers}
+        walk = Walk(plan, coding, timeline, codes, values, numbers, categories)
+        for job in plan.jobs:
+            _RUN[job.family](walk, job)
+    return numbers[:, :n], categories[:, :n]
 
 
-def _lengths(job: Job) -> npt.NDArray[np.int64]:
-    lengths = dict.fromkeys(ALL if column.window_us is None else column.window_us for column in job.columns)
-    return np.array(list(lengths), np.int64)
+def _stride(n: int) -> int:
+    """Room for ``n`` cells in a row such that one column of the matrix does not fall into one set of the cache."""
+    return (n + 15) // 1024 * 1024 + 1024 + 16
+
+
+def _window_lengths(job: Job) -> list[int]:
+    return list(dict.fromkeys(ALL if column.window_us is None else column.window_us for column in job.columns))
 
 
 def _grid(walk: Walk, job: Job, lengths: Sequence[int], function: str | None = None) -> Targets:
-    """Rows of the output by group and window; -1 where no column wants the cell."""
-    n_groups = (
-        1 if getattr(job.declaration, "by", None) is None else len(walk.plan.groups[job.declaration.by])
-    )
-    target = np.full((n_groups, len(lengths)), -1, np.int64)
-    position = {length: number for number, length in enumerate(lengths)}
+    """Rows of the output by group and window (or half-life); -1 where no column wants the cell."""
+    by = getattr(job.declaration, "by", None)
+    target = np.full((1 if by is None else len(walk.plan.groups[by]), len(lengths)), -1, np.int64)
     for column, place in zip(job.columns, job.places, strict=True):
         if function is None or column.function == function:
             length = column.half_life_us if column.half_life_us is not None else column.window_us
-            target[walk.group_of(column), position[ALL if length is None else length]] = place
-    return target
-
-
-def _groups(walk: Walk, job: Job) -> Targets:
-    """Rows of the output by group."""
-    n_groups = 1 if job.declaration.by is None else len(walk.plan.groups[job.declaration.by])
-    target = np.full(n_groups, -1, np.int64)
-    for column, place in zip(job.columns, job.places, strict=True):
-        target[walk.group_of(column)] = place
+            target[walk.group_of(column), lengths.index(ALL if length is None else length)] = place
     return target
 
 
 def _count(walk: Walk, job: Job) -> None:
-    lengths = _lengths(job)
-    target = _grid(walk, job, lengths.tolist())
-    counts.count(walk.sequences(job.declaration.by), walk.cutoffs, lengths, target, walk.numbers)
+    lengths = _window_lengths(job)
+    groups, n_groups = walk.groups(job.declaration.by)
+    target = _grid(walk, job, lengths)
+    counts.count(walk.timeline, groups, n_groups, walk.windows(lengths), target, walk.numbers)
 
 
 def _trend(walk: Walk, job: Job) -> None:
     short, long = job.declaration.short.microseconds, job.declaration.long.microseconds
-    sequences = walk.sequences(job.declaration.by)
-    counts.trend(sequences, walk.cutoffs, short, long, _groups(walk, job), walk.numbers)
+    groups, n_groups = walk.groups(job.declaration.by)
+    target = _grid(walk, job, [short])[:, 0].copy()
+    windows = walk.windows([short, long])
+    counts.trend(walk.timeline, groups, n_groups, windows, short / long, target, walk.numbers)
 
 
 def _recency(walk: Walk, job: Job) -> None:
-    sequences = walk.sequences(job.declaration.by)
-    recency.recency(sequences, walk.cutoffs, job.family == "age", _groups(walk, job), walk.numbers)
+    groups, n_groups = walk.groups(job.declaration.by)
+    target = _grid(walk, job, [ALL])[:, 0].copy()
+    recency.recency(walk.timeline, groups, n_groups, job.family == "age", target, walk.numbers)
 
 
 def _decayed(walk: Walk, job: Job) -> None:
-    half_lives = np.array(list(dict.fromkeys(column.half_life_us for column in job.columns)), np.int64)
-    target = _grid(walk, job, half_lives.tolist())
-    decayed.decayed(walk.sequences(job.declaration.by), walk.cutoffs, half_lives, target, walk.numbers)
+    half_lives = [column.half_life_us for column in job.columns if column.half_life_us is not None]
+    lengths = list(dict.fromkeys(half_lives))
+    groups, n_groups = walk.groups(job.declaration.by)
+    target = _grid(walk, job, lengths)
+    decayed.decayed(walk.timeline, groups, n_groups, np.array(lengths, np.int64), target, walk.numbers)
 
 
 def _aggregate(walk: Walk, job: Job) -> None:
-    lengths = _lengths(job)
-    sequences = walk.sequences(job.declaration.by, job.declaration.attribute)
+    lengths = _window_lengths(job)
+    groups, n_groups = walk.groups(job.declaration.by)
+    windows, values = walk.windows(lengths), walk.values[job.declaration.attribute]
     functions = {column.function for column in job.columns}
-    targets = {name: _grid(walk, job, lengths.tolist(), name) for name in ("sum", "mean", "max", "last")}
+    total, mean, largest, last = (_grid(walk, job, lengths, name) for name in ("sum", "mean", "max", "last"))
     if functions & {"sum", "mean"}:
-        sums.sum_and_mean(sequences, walk.cutoffs, lengths, targets["sum"], targets["mean"], walk.numbers)
+        bits = values.view(np.int64)
+        sums.sum_and_mean(walk.timeline, groups, n_groups, bits, windows, total, mean, walk.numbers)
     if "max" in functions:
-        extremes.maximum(sequences, walk.cutoffs, lengths, targets["max"], walk.numbers)
+        extremes.maximum(walk.timeline, groups, n_groups, values, windows, largest, walk.numbers)
     if "last" in functions:
-        extremes.last_value(sequences, walk.cutoffs, lengths, targets["last"], walk.numbers)
+        recency.last_value(walk.timeline, groups, n_groups, values, windows, last, walk.numbers)
 
 
 def _distinct(walk: Walk, job: Job) -> None:
-    lengths, of = _lengths(job), job.declaration.of
+    lengths, of, timeline = _window_lengths(job), job.declaration.of, walk.timeline
     if of == ACTIVE_DAYS:
-        local, most = distinct.compact_days(walk.occurred_at, walk.begins, walk.ends)
+        local, n_local = distinct.compact_days(timeline.occurred_at, timeline.begins, timeline.ends)
     else:
-        local, most = distinct.compact(walk.codes[of], walk.coding.sizes[of], walk.begins, walk.ends)
-    target = _grid(walk, job, lengths.tolist())[0]
-    distinct.distinct(walk.sequences(), walk.cutoffs, local, most, lengths, target, walk.numbers)
+        size = walk.coding.sizes[of]
+        local, n_local = distinct.compact(walk.codes[of], size, timeline.begins, timeline.ends)
+    target = _grid(walk, job, lengths)[0]
+    distinct.distinct(timeline, local, n_local, walk.windows(lengths), target, walk.numbers)
 
 
 def _topic(walk: Walk, job: Job) -> None:
-    lengths, of = _lengths(job), job.declaration.of
+    lengths, of, timeline = _window_lengths(job), job.declaration.of, walk.timeline
     codes = walk.coding.mapped[of][walk.codes[of]]
-    local, most = distinct.compact(codes, len(walk.plan.vocabularies[of]) + 1, walk.begins, walk.ends)
-    target = _grid(walk, job, lengths.tolist())[0]
-    distinct.topic(walk.sequences(), walk.cutoffs, codes, local, most, lengths, target, walk.categories)
+    size = len(walk.plan.vocabularies[of]) + 1
+    local, n_local = distinct.compact(codes, size, timeline.begins, timeline.ends)
+    target = _grid(walk, job, lengths)[0]
+    topics.topic(timeline, codes, local, n_local, walk.windows(lengths), target, walk.categories)
 
 
 def _gap(walk: Walk, job: Job) -> None:
     place = dict.fromkeys(("mean", "deviation", "silence"), -1)
     place.update((column.function or "", row) for column, row in zip(job.columns, job.places, strict=True))
-    gaps.gaps(
-        walk.sequences(), walk.cutoffs, place["mean"], place["deviation"], place["silence"], walk.numbers
-    )
+    gaps.gaps(walk.timeline, place["mean"], place["deviation"], place["silence"], walk.numbers)
 
 
 def _last(walk: Walk, job: Job) -> None:
@@ -297,15 +302,14 @@ def _last(walk: Walk, job: Job) -> None:
     for column, place in zip(job.columns, job.places, strict=True):
         target[(column.index or 1) - 1] = place
     codes = walk.coding.mapped[job.declaration.of][walk.codes[job.declaration.of]]
-    lasts.last_codes(walk.sequences(), walk.cutoffs, codes, target, walk.categories)
+    lasts.last_codes(walk.timeline, codes, target, walk.categories)
 
 
 def _share(walk: Walk, job: Job) -> None:
     target = np.full(7, -1, np.int64)
     for column, place in zip(job.columns, job.places, strict=True):
         target[column.index or 0] = place
-    by_weekday = job.declaration.of == "weekday"
-    shares.shares(walk.sequences(), walk.cutoffs, by_weekday, target, walk.numbers)
+    shares.shares(walk.timeline, job.declaration.of == "weekday", target, walk.numbers)
 
 
 _RUN: Mapping[str, Callable[[Walk, Job], None]] = {

@@ -7,88 +7,74 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from convpredict.features.time_rule import is_visible, window_start
+from .timeline import most
 
 
 @njit(cache=True, nogil=True)
-def count_in_window(
-    events: Any, sequence: int, length: int, cutoffs: Any, lead: int, sizes: Any
+def _tally(
+    timeline: Any, groups: Any, lead: int, windows: Any, changes: Any
 ) -> None:  # pragma: no cover - compiled
-    """Write the number of visible events in the window before each cutoff of the lead into ``sizes``."""
-    begin, n = events.starts[sequence], events.stops[sequence] - events.starts[sequence]
-    first = cutoffs.starts[lead]
-    entered, left, size = 0, 0, 0
-    for o in range(first, cutoffs.starts[lead + 1]):
-        cutoff = cutoffs.at[o]
-        since = window_start(cutoff, length)
-        if not events.late:
-            while entered < n and is_visible(events.occurred_at[begin + entered], cutoff):
-                entered += 1
-            if length >= 0:
-                while left < entered and events.occurred_at[begin + left] < since:
-                    left += 1
-            sizes[o - first] = entered - left
+    """Changes of the counts of a lead from observation to observation, by [group * n_windows + window]."""
+    first = timeline.starts[lead]
+    last = timeline.starts[lead + 1]
+    width = last - first + 1
+    n_windows = len(windows)
+    for i in range(timeline.begins[lead], timeline.ends[lead]):
+        enter = timeline.enter[i]
+        if groups[i] < 0 or enter == last:
             continue
-        if length >= 0:
-            while left < n and events.occurred_at[begin + left] < since:
-                if o > first and is_visible(events.visible_at[begin + left], cutoffs.at[o - 1]):
-                    size -= 1
-                left += 1
-        while entered < n:
-            position = begin + events.entry[begin + entered]
-            if not is_visible(events.visible_at[position], cutoff):
-                break
-            if length < 0 or events.occurred_at[position] >= since:
-                size += 1
-            entered += 1
-        sizes[o - first] = size
+        for w in range(n_windows):
+            leave = timeline.leave[i, windows[w]]
+            if enter < leave:
+                place = (groups[i] * n_windows + w) * width - first
+                changes[place + enter] += 1
+                changes[place + leave] -= 1
 
 
 @njit(cache=True, nogil=True)
 def count(
-    events: Any, cutoffs: Any, windows: Any, target: Any, out: Any
+    timeline: Any, groups: Any, n_groups: int, windows: Any, target: Any, out: Any
 ) -> None:  # pragma: no cover - compiled
-    """Number of interactions per group and window: column ``target[group, window]`` of ``out``."""
-    longest = 0
-    for lead in range(len(cutoffs.starts) - 1):
-        longest = max(longest, cutoffs.starts[lead + 1] - cutoffs.starts[lead])
-    sizes = np.empty(longest, np.int64)
-    for lead in range(len(cutoffs.starts) - 1):
-        first, last = cutoffs.starts[lead], cutoffs.starts[lead + 1]
-        for group in range(events.n_groups):
-            sequence = lead * events.n_groups + group
-            empty = events.starts[sequence] == events.stops[sequence]
-            for w in range(len(windows)):
-                column = target[group, w]
-                if column < 0:
-                    continue
-                if empty:
-                    out[column, first:last] = 0
-                    continue
-                count_in_window(events, sequence, windows[w], cutoffs, lead, sizes)
-                for o in range(first, last):
-                    out[column, o] = sizes[o - first]
+    """Number of interactions per group and window: row ``target[group, window]`` of ``out``."""
+    cells = n_groups * len(windows)
+    rows = target.reshape(cells)
+    changes = np.empty(cells * (most(timeline.starts, timeline.starts[1:]) + 1), np.int32)
+    for lead in range(len(timeline.begins)):
+        first, last = timeline.starts[lead], timeline.starts[lead + 1]
+        width = last - first + 1
+        changes[: cells * width] = 0
+        _tally(timeline, groups, lead, windows, changes)
+        for cell in range(cells):
+            row = rows[cell]
+            if row < 0:
+                continue
+            size = 0
+            for o in range(first, last):
+                size += changes[cell * width + o - first]
+                out[row, o] = size
 
 
 @njit(cache=True, nogil=True)
 def trend(
-    events: Any, cutoffs: Any, short: int, long: int, target: Any, out: Any
+    timeline: Any, groups: Any, n_groups: int, windows: Any, share: float, target: Any, out: Any
 ) -> None:  # pragma: no cover - compiled
-    """ln((n_short + 1) / (n_long * short / long + 1)) per group: column ``target[group]`` of ``out``."""
-    longest = 0
-    for lead in range(len(cutoffs.starts) - 1):
-        longest = max(longest, cutoffs.starts[lead + 1] - cutoffs.starts[lead])
-    n_short = np.empty(longest, np.int64)
-    n_long = np.empty(longest, np.int64)
-    for lead in range(len(cutoffs.starts) - 1):
-        first, last = cutoffs.starts[lead], cutoffs.starts[lead + 1]
-        for group in range(events.n_groups):
-            column = target[group]
-            if column < 0:
+    """ln((n_short + 1) / (n_long * share + 1)) per group: row ``target[group]`` of ``out``.
+
+    ``windows`` are the short and the long one, ``share`` the ratio of their lengths.
+    """
+    changes = np.empty(2 * n_groups * (most(timeline.starts, timeline.starts[1:]) + 1), np.int32)
+    for lead in range(len(timeline.begins)):
+        first, last = timeline.starts[lead], timeline.starts[lead + 1]
+        width = last - first + 1
+        changes[: 2 * n_groups * width] = 0
+        _tally(timeline, groups, lead, windows, changes)
+        for group in range(n_groups):
+            row = target[group]
+            if row < 0:
                 continue
-            sequence = lead * events.n_groups + group
-            count_in_window(events, sequence, short, cutoffs, lead, n_short)
-            count_in_window(events, sequence, long, cutoffs, lead, n_long)
+            n_short, n_long = 0, 0
             for o in range(first, last):
-                expected = n_long[o - first] * short / long
-                out[column, o] = np.log((n_short[o - first] + 1) / (expected + 1))
+                n_short += changes[2 * group * width + o - first]
+                n_long += changes[(2 * group + 1) * width + o - first]
+                empty = n_short == 0 and n_long == 0
+                out[row, o] = 0.0 if empty else np.log((n_short + 1) / (n_long * share + 1))

@@ -1,4 +1,4 @@
-"""Distinct values and active days per window, and the most frequent value (topic)."""
+"""Distinct values and active days per window."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from convpredict.features.time_rule import MICROSECONDS_PER_DAY, is_visible, window_start
+from convpredict.features.time_rule import MICROSECONDS_PER_DAY
+
+from .timeline import most
 
 
 @njit(cache=True, nogil=True)
@@ -16,7 +18,7 @@ def compact(codes: Any, n_codes: int, begins: Any, ends: Any) -> Any:  # pragma:
     local = np.empty(len(codes), np.int32)
     owner = np.full(n_codes, -1, np.int64)
     number = np.empty(n_codes, np.int32)
-    most = 0
+    largest = 0
     for lead in range(len(begins)):
         met = 0
         for i in range(begins[lead], ends[lead]):
@@ -29,109 +31,59 @@ def compact(codes: Any, n_codes: int, begins: Any, ends: Any) -> Any:  # pragma:
                 number[code] = met
                 met += 1
             local[i] = number[code]
-        most = max(most, met)
-    return local, most
+        largest = max(largest, met)
+    return local, largest
 
 
 @njit(cache=True, nogil=True)
 def compact_days(occurred_at: Any, begins: Any, ends: Any) -> Any:  # pragma: no cover - compiled
     """Number each lead's UTC calendar days with events 0, 1, ...; and the most in a lead."""
     local = np.empty(len(occurred_at), np.int32)
-    most = 0
+    largest = 0
     for lead in range(len(begins)):
         met = 0
+        midnight = 0
         for i in range(begins[lead], ends[lead]):
-            day = occurred_at[i] // MICROSECONDS_PER_DAY
-            if i == begins[lead] or day != occurred_at[i - 1] // MICROSECONDS_PER_DAY:
+            if met == 0 or occurred_at[i] >= midnight:
                 met += 1
+                midnight = (occurred_at[i] // MICROSECONDS_PER_DAY + 1) * MICROSECONDS_PER_DAY
             local[i] = met - 1
-        most = max(most, met)
-    return local, most
+        largest = max(largest, met)
+    return local, largest
 
 
 @njit(cache=True, nogil=True)
 def distinct(
-    events: Any, cutoffs: Any, local: Any, most: int, windows: Any, target: Any, out: Any
+    timeline: Any, local: Any, n_local: int, windows: Any, target: Any, out: Any
 ) -> None:  # pragma: no cover - compiled
-    """Number of distinct values in W(c, w): column ``target[window]`` of ``out``."""
-    sizes = np.zeros(most, np.int64)
-    for lead in range(len(cutoffs.starts) - 1):
-        begin, n = events.starts[lead], events.stops[lead] - events.starts[lead]
-        first = cutoffs.starts[lead]
-        for w in range(len(windows)):
-            sizes[: min(n, most)] = 0
-            entered, left, found = 0, 0, 0
-            for o in range(first, cutoffs.starts[lead + 1]):
-                cutoff = cutoffs.at[o]
-                since = window_start(cutoff, windows[w])
-                if windows[w] >= 0:
-                    while left < n and events.occurred_at[begin + left] < since:
-                        value = local[begin + left]
-                        if (
-                            value >= 0
-                            and o > first
-                            and is_visible(events.visible_at[begin + left], cutoffs.at[o - 1])
-                        ):
-                            sizes[value] -= 1
-                            if sizes[value] == 0:
-                                found -= 1
-                        left += 1
-                while entered < n:
-                    position = begin + (events.entry[begin + entered] if events.late else entered)
-                    if not is_visible(events.visible_at[position], cutoff):
-                        break
-                    value = local[position]
-                    if value >= 0 and (windows[w] < 0 or events.occurred_at[position] >= since):
-                        if sizes[value] == 0:
-                            found += 1
-                        sizes[value] += 1
-                    entered += 1
+    """Number of distinct values in W(c, w): row ``target[window]`` of ``out``.
+
+    Each value counts at the union of its events' observations. Taken in the order in which they became visible, an
+    event adds what lies beyond the end of the union so far.
+    """
+    n_windows = len(windows)
+    changes = np.empty(n_windows * (most(timeline.starts, timeline.starts[1:]) + 1), np.int32)
+    covered = np.empty((n_local, n_windows), np.int64)
+    for lead in range(len(timeline.begins)):
+        first, last = timeline.starts[lead], timeline.starts[lead + 1]
+        width = last - first + 1
+        changes[: n_windows * width] = 0
+        covered[: min(n_local, timeline.ends[lead] - timeline.begins[lead])] = first
+        for k in range(timeline.begins[lead], timeline.ends[lead]):
+            i = timeline.order[k] if timeline.late else k
+            if timeline.enter[i] == last:
+                break
+            if local[i] < 0:
+                continue
+            for w in range(n_windows):
+                begin = max(timeline.enter[i], covered[local[i], w])
+                end = timeline.leave[i, windows[w]]
+                if begin < end:
+                    changes[w * width + begin - first] += 1
+                    changes[w * width + end - first] -= 1
+                    covered[local[i], w] = end
+        for w in range(n_windows):
+            found = 0
+            for o in range(first, last):
+                found += changes[w * width + o - first]
                 out[target[w], o] = found
-
-
-@njit(cache=True, nogil=True)
-def topic(
-    events: Any, cutoffs: Any, codes: Any, local: Any, most: int, windows: Any, target: Any, out: Any
-) -> None:  # pragma: no cover - compiled
-    """Most frequent code in W(c, w), ties to the most recent, -1 without any: column ``target[window]`` of ``out``."""
-    sizes = np.zeros(most, np.int64)
-    latest = np.zeros(most, np.int64)
-    for lead in range(len(cutoffs.starts) - 1):
-        begin, n = events.starts[lead], events.stops[lead] - events.starts[lead]
-        first = cutoffs.starts[lead]
-        for w in range(len(windows)):
-            sizes[: min(n, most)] = 0
-            latest[: min(n, most)] = -1
-            entered, left, met = 0, 0, 0
-            for o in range(first, cutoffs.starts[lead + 1]):
-                cutoff = cutoffs.at[o]
-                since = window_start(cutoff, windows[w])
-                if windows[w] >= 0:
-                    while left < n and events.occurred_at[begin + left] < since:
-                        value = local[begin + left]
-                        if (
-                            value >= 0
-                            and o > first
-                            and is_visible(events.visible_at[begin + left], cutoffs.at[o - 1])
-                        ):
-                            sizes[value] -= 1
-                        left += 1
-                while entered < n:
-                    position = begin + (events.entry[begin + entered] if events.late else entered)
-                    if not is_visible(events.visible_at[position], cutoff):
-                        break
-                    value = local[position]
-                    if value >= 0 and (windows[w] < 0 or events.occurred_at[position] >= since):
-                        sizes[value] += 1
-                        latest[value] = max(latest[value], position)
-                        met = max(met, value + 1)
-                    entered += 1
-                best = -1
-                for value in range(met):
-                    if sizes[value] > 0 and (
-                        best < 0
-                        or sizes[value] > sizes[best]
-                        or (sizes[value] == sizes[best] and latest[value] > latest[best])
-                    ):
-                        best = value
-                out[target[w], o] = codes[latest[best]] if best >= 0 else -1

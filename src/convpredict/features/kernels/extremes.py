@@ -1,4 +1,4 @@
-"""The largest and the last value of a numeric attribute per window."""
+"""The largest value of a numeric attribute per window."""
 
 from __future__ import annotations
 
@@ -7,87 +7,46 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from convpredict.features.time_rule import is_visible, window_start
+from .timeline import most
 
 
 @njit(cache=True, nogil=True)
 def maximum(
-    events: Any, cutoffs: Any, windows: Any, target: Any, out: Any
+    timeline: Any, groups: Any, n_groups: int, values: Any, windows: Any, target: Any, out: Any
 ) -> None:  # pragma: no cover - compiled
-    """Largest value per group and window, NaN without any: column ``target[group, window]`` of ``out``.
+    """Largest value per group and window, NaN without any: row ``target[group, window]`` of ``out``.
 
-    A binary tree over the sequence (the root is node 1, leaf i is node n + i) holds the maxima of the events that
-    have become visible; a window is a range of leaves.
+    A binary tree over the lead's n observations (the root is node 1, observation k is node n + k): a value that counts
+    at a range of observations is noted at the few nodes that make up the range, and handed down in the end.
     """
-    longest = 0
-    for sequence in range(len(events.starts)):
-        longest = max(longest, events.stops[sequence] - events.starts[sequence])
-    tree = np.empty(2 * longest, np.float64)
-    for lead in range(len(cutoffs.starts) - 1):
-        for group in range(events.n_groups):
-            sequence = lead * events.n_groups + group
-            begin, n = events.starts[sequence], events.stops[sequence] - events.starts[sequence]
-            for w in range(len(windows)):
-                column = target[group, w]
-                if column < 0:
+    tree = np.empty(2 * n_groups * most(timeline.starts, timeline.starts[1:]), np.float64)
+    for w in range(len(windows)):
+        for lead in range(len(timeline.begins)):
+            first, last = timeline.starts[lead], timeline.starts[lead + 1]
+            n = last - first
+            tree[: 2 * n_groups * n] = -np.inf
+            for i in range(timeline.begins[lead], timeline.ends[lead]):
+                value = values[i]
+                if groups[i] < 0 or np.isnan(value):
                     continue
-                tree[: 2 * n] = -np.inf
-                entered, left = 0, 0
-                for o in range(cutoffs.starts[lead], cutoffs.starts[lead + 1]):
-                    cutoff = cutoffs.at[o]
-                    while entered < n:
-                        position = events.entry[begin + entered] if events.late else entered
-                        if not is_visible(events.visible_at[begin + position], cutoff):
-                            break
-                        value = events.values[begin + position]
-                        node = n + position
-                        while node >= 1 and tree[node] < value:
-                            tree[node] = value
-                            node //= 2
-                        entered += 1
-                    if windows[w] >= 0:
-                        while left < n and events.occurred_at[begin + left] < window_start(
-                            cutoff, windows[w]
-                        ):
-                            left += 1
-                    best = -np.inf
-                    low, high = n + left, 2 * n
-                    while low < high:
-                        if low % 2 == 1:
-                            best = max(best, tree[low])
-                            low += 1
-                        if high % 2 == 1:
-                            high -= 1
-                            best = max(best, tree[high])
-                        low //= 2
-                        high //= 2
-                    out[column, o] = best if best > -np.inf else np.nan
-
-
-@njit(cache=True, nogil=True)
-def last_value(
-    events: Any, cutoffs: Any, windows: Any, target: Any, out: Any
-) -> None:  # pragma: no cover - compiled
-    """Value of the last event per group and window, NaN without any: column ``target[group, window]`` of ``out``."""
-    for lead in range(len(cutoffs.starts) - 1):
-        for group in range(events.n_groups):
-            sequence = lead * events.n_groups + group
-            begin, n = events.starts[sequence], events.stops[sequence] - events.starts[sequence]
-            entered, latest = 0, -1
-            for o in range(cutoffs.starts[lead], cutoffs.starts[lead + 1]):
-                cutoff = cutoffs.at[o]
-                while entered < n:
-                    position = events.entry[begin + entered] if events.late else entered
-                    if not is_visible(events.visible_at[begin + position], cutoff):
-                        break
-                    latest = max(latest, position)
-                    entered += 1
-                for w in range(len(windows)):
-                    column = target[group, w]
-                    if column < 0:
-                        continue
-                    inside = latest >= 0 and (
-                        windows[w] < 0
-                        or events.occurred_at[begin + latest] >= window_start(cutoff, windows[w])
-                    )
-                    out[column, o] = events.values[begin + latest] if inside else np.nan
+                root = 2 * n * groups[i]
+                low = n + timeline.enter[i] - first
+                high = n + timeline.leave[i, windows[w]] - first
+                while low < high:
+                    if low % 2 == 1:
+                        tree[root + low] = max(tree[root + low], value)
+                        low += 1
+                    if high % 2 == 1:
+                        high -= 1
+                        tree[root + high] = max(tree[root + high], value)
+                    low //= 2
+                    high //= 2
+            for group in range(n_groups):
+                row, root = target[group, w], 2 * n * group
+                if row < 0:
+                    continue
+                for node in range(2, 2 * n):
+                    tree[root + node] = max(tree[root + node], tree[root + node // 2])
+                for o in range(first, last):
+                    best = tree[root + n + o - first]
+                    out[row, o] = best if best > -np.inf else np.nan

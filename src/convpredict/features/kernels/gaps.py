@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from convpredict.features.time_rule import MICROSECONDS_PER_DAY, is_visible
+from convpredict.features.time_rule import MICROSECONDS_PER_DAY
+
+from .timeline import most
 
 _HALF = np.uint64(32)
 _MASK = np.uint64(0xFFFFFFFF)
@@ -51,65 +53,61 @@ def _deviation(squares: Any, span: int, n_gaps: int) -> float:  # pragma: no cov
 
 
 @njit(cache=True, nogil=True)
-def _neighbours(events: Any, lead: int, previous: Any, following: Any) -> None:  # pragma: no cover - compiled
-    """For each event the visible ones just before and after it at the moment it became visible (-1, n: none)."""
-    begin, n = events.starts[lead], events.stops[lead] - events.starts[lead]
-    for i in range(n):
-        previous[i], following[i] = i - 1, i + 1
-    if not events.late:
-        following[:n] = n
+def _neighbours(timeline: Any, lead: int, previous: Any, following: Any) -> None:  # pragma: no cover - compiled
+    """For each event the visible ones just before and after it at the moment it became visible (-1: none).
+
+    Found backwards: a linked list of all events, from which the last to become visible is taken out first.
+    """
+    begin, end = timeline.begins[lead], timeline.ends[lead]
+    for i in range(begin, end):
+        previous[i - begin] = i - 1 if i > begin else -1
+        following[i - begin] = -1
+    if not timeline.late:
         return
-    for k in range(n - 1, -1, -1):
-        i = events.entry[begin + k]
+    for i in range(begin, end - 1):
+        following[i - begin] = i + 1
+    for k in range(end - 1, begin - 1, -1):
+        i = timeline.order[k] - begin
         if previous[i] >= 0:
-            following[previous[i]] = following[i]
-        if following[i] < n:
-            previous[following[i]] = previous[i]
+            following[previous[i] - begin] = following[i]
+        if following[i] >= 0:
+            previous[following[i] - begin] = previous[i]
 
 
 @njit(cache=True, nogil=True)
 def gaps(
-    events: Any, cutoffs: Any, mean: int, deviation: int, silence: int, out: Any
+    timeline: Any, mean: int, deviation: int, silence: int, out: Any
 ) -> None:  # pragma: no cover - compiled
-    """Mean and population deviation of the gaps (days), and recency over mean gap, into the columns given (-1: none)."""
-    longest = 0
-    for lead in range(len(events.starts)):
-        longest = max(longest, events.stops[lead] - events.starts[lead])
-    previous = np.empty(longest, np.int64)
-    following = np.empty(longest, np.int64)
+    """Mean and population deviation of the gaps (days), and recency over mean gap, into the rows given (-1: none)."""
+    previous = np.empty(most(timeline.begins, timeline.ends), np.int64)
+    following = np.empty(len(previous), np.int64)
     squares = np.zeros(2, np.uint64)
-    for lead in range(len(cutoffs.starts) - 1):
-        begin, n = events.starts[lead], events.stops[lead] - events.starts[lead]
-        _neighbours(events, lead, previous, following)
+    times = timeline.occurred_at
+    for lead in range(len(timeline.begins)):
+        begin, end = timeline.begins[lead], timeline.ends[lead]
+        _neighbours(timeline, lead, previous, following)
         squares[:] = 0
-        entered, earliest, latest = 0, n, -1
-        for o in range(cutoffs.starts[lead], cutoffs.starts[lead + 1]):
-            cutoff = cutoffs.at[o]
-            while entered < n:
-                i = events.entry[begin + entered] if events.late else entered
-                if not is_visible(events.visible_at[begin + i], cutoff):
+        entered, earliest, latest = begin, end, -1
+        for o in range(timeline.starts[lead], timeline.starts[lead + 1]):
+            while entered < end:
+                i = timeline.order[entered] if timeline.late else entered
+                if timeline.enter[i] > o:
                     break
-                before, after = previous[i], following[i]
-                at = events.occurred_at[begin + i]
-                if before >= 0:
-                    _add_square(squares, at - events.occurred_at[begin + before])
-                if after < n:
-                    _add_square(squares, events.occurred_at[begin + after] - at)
-                if before >= 0 and after < n:
-                    _subtract_square(
-                        squares, events.occurred_at[begin + after] - events.occurred_at[begin + before]
-                    )
-                earliest, latest = min(earliest, i), max(latest, i)
                 entered += 1
-            span, n_gaps = 0, entered - 1
-            if n_gaps > 0:
-                span = events.occurred_at[begin + latest] - events.occurred_at[begin + earliest]
+                before, after = previous[i - begin], following[i - begin]
+                if before >= 0:
+                    _add_square(squares, times[i] - times[before])
+                if after >= 0:
+                    _add_square(squares, times[after] - times[i])
+                if before >= 0 and after >= 0:
+                    _subtract_square(squares, times[after] - times[before])
+                earliest, latest = min(earliest, i), max(latest, i)
+            n_gaps = entered - begin - 1
+            span = times[latest] - times[earliest] if n_gaps > 0 else 0
             if mean >= 0:
                 out[mean, o] = span / n_gaps / MICROSECONDS_PER_DAY if n_gaps > 0 else np.nan
             if deviation >= 0:
-                out[deviation, o] = (
-                    _deviation(squares, span, n_gaps) / MICROSECONDS_PER_DAY if n_gaps > 0 else np.nan
-                )
+                spread = _deviation(squares, span, n_gaps) if n_gaps > 0 else np.nan
+                out[deviation, o] = spread / MICROSECONDS_PER_DAY
             if silence >= 0:
-                silent = cutoff - events.occurred_at[begin + latest] if n_gaps > 0 else 0
-                out[silence, o] = silent / (span / n_gaps) if span > 0 else np.nan
+                out[silence, o] = (timeline.at[o] - times[latest]) / (span / n_gaps) if span > 0 else np.nan

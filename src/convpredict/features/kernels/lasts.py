@@ -7,33 +7,28 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from convpredict.features.time_rule import is_visible
-
 
 @njit(cache=True, nogil=True)
-def last_codes(
-    events: Any, cutoffs: Any, codes: Any, target: Any, out: Any
-) -> None:  # pragma: no cover - compiled
-    """Code of the i-th most recent of V(c), -1 without one: column ``target[i - 1]`` of ``out`` (-1: not wanted)."""
-    k = len(target)
-    recent = np.empty(k, np.int64)
-    for lead in range(len(cutoffs.starts) - 1):
-        begin, n = events.starts[lead], events.stops[lead] - events.starts[lead]
+def last_codes(timeline: Any, codes: Any, target: Any, out: Any) -> None:  # pragma: no cover - compiled
+    """Code of the i-th most recent of V(c), -1 without one: row ``target[i - 1]`` of ``out``."""
+    depth = len(target)
+    recent = np.empty(depth, np.int64)
+    for lead in range(len(timeline.begins)):
         recent[:] = -1
-        entered = 0
-        for o in range(cutoffs.starts[lead], cutoffs.starts[lead + 1]):
-            while entered < n:
-                position = events.entry[begin + entered] if events.late else entered
-                if not is_visible(events.visible_at[begin + position], cutoffs.at[o]):
+        entered = timeline.begins[lead]
+        for o in range(timeline.starts[lead], timeline.starts[lead + 1]):
+            while entered < timeline.ends[lead]:
+                i = timeline.order[entered] if timeline.late else entered
+                if timeline.enter[i] > o:
                     break
-                place = k
-                while place > 0 and recent[place - 1] < position:
-                    place -= 1
-                for i in range(k - 1, place, -1):
-                    recent[i] = recent[i - 1]
-                if place < k:
-                    recent[place] = position
                 entered += 1
-            for i in range(k):
-                if target[i] >= 0:
-                    out[target[i], o] = codes[begin + recent[i]] if recent[i] >= 0 else -1
+                place = depth
+                while place > 0 and recent[place - 1] < i:
+                    place -= 1
+                for k in range(depth - 1, place, -1):
+                    recent[k] = recent[k - 1]
+                if place < depth:
+                    recent[place] = i
+            for k in range(depth):
+                if target[k] >= 0:
+                    out[target[k], o] = codes[recent[k]] if recent[k] >= 0 else -1

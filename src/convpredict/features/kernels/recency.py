@@ -1,4 +1,4 @@
-"""Days since the last and since the first visible interaction."""
+"""Days since the last and since the first visible interaction, and the last value of a numeric attribute."""
 
 from __future__ import annotations
 
@@ -7,33 +7,59 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from convpredict.features.time_rule import MICROSECONDS_PER_DAY, is_visible
+from convpredict.features.time_rule import MICROSECONDS_PER_DAY
+
+from .timeline import most
 
 
 @njit(cache=True, nogil=True)
 def recency(
-    events: Any, cutoffs: Any, of_first: bool, target: Any, out: Any
+    timeline: Any, groups: Any, n_groups: int, of_first: bool, target: Any, out: Any
 ) -> None:  # pragma: no cover - compiled
-    """Days from the last (or first) of V(c) to c per group, NaN without any: column ``target[group]`` of ``out``."""
-    for lead in range(len(cutoffs.starts) - 1):
-        for group in range(events.n_groups):
-            column = target[group]
-            if column < 0:
+    """Days from the last (or first) of V(c) to c per group, NaN without any: row ``target[group]`` of ``out``."""
+    met = np.empty(n_groups * most(timeline.starts, timeline.starts[1:]), np.int64)
+    for lead in range(len(timeline.begins)):
+        first, last = timeline.starts[lead], timeline.starts[lead + 1]
+        width = last - first
+        met[: n_groups * width] = -1
+        for i in range(timeline.begins[lead], timeline.ends[lead]):
+            if groups[i] >= 0 and timeline.enter[i] < last:
+                place = groups[i] * width + timeline.enter[i] - first
+                if not of_first or met[place] < 0:
+                    met[place] = i
+        for group in range(n_groups):
+            row = target[group]
+            if row < 0:
                 continue
-            sequence = lead * events.n_groups + group
-            begin, n = events.starts[sequence], events.stops[sequence] - events.starts[sequence]
-            entered, earliest, latest = 0, n, -1
-            for o in range(cutoffs.starts[lead], cutoffs.starts[lead + 1]):
-                cutoff = cutoffs.at[o]
-                while entered < n:
-                    position = events.entry[begin + entered] if events.late else entered
-                    if not is_visible(events.visible_at[begin + position], cutoff):
-                        break
-                    earliest = min(earliest, position)
-                    latest = max(latest, position)
-                    entered += 1
-                if entered == 0:
-                    out[column, o] = np.nan
+            chosen = -1
+            for o in range(first, last):
+                position = met[group * width + o - first]
+                if position >= 0 and (chosen < 0 or (position < chosen if of_first else position > chosen)):
+                    chosen = position
+                if chosen < 0:
+                    out[row, o] = np.nan
                 else:
-                    position = earliest if of_first else latest
-                    out[column, o] = (cutoff - events.occurred_at[begin + position]) / MICROSECONDS_PER_DAY
+                    out[row, o] = (timeline.at[o] - timeline.occurred_at[chosen]) / MICROSECONDS_PER_DAY
+
+
+@njit(cache=True, nogil=True)
+def last_value(
+    timeline: Any, groups: Any, n_groups: int, values: Any, windows: Any, target: Any, out: Any
+) -> None:  # pragma: no cover - compiled
+    """Last value in the window that is not NaN, NaN without any: row ``target[group, window]`` of ``out``."""
+    met = np.empty(n_groups * most(timeline.starts, timeline.starts[1:]), np.int64)
+    for lead in range(len(timeline.begins)):
+        first, last = timeline.starts[lead], timeline.starts[lead + 1]
+        width = last - first
+        met[: n_groups * width] = -1
+        for i in range(timeline.begins[lead], timeline.ends[lead]):
+            if groups[i] >= 0 and timeline.enter[i] < last and not np.isnan(values[i]):
+                met[groups[i] * width + timeline.enter[i] - first] = i
+        for group in range(n_groups):
+            latest = -1
+            for o in range(first, last):
+                latest = max(latest, met[group * width + o - first])
+                for w in range(len(windows)):
+                    if target[group, w] >= 0:
+                        inside = latest >= 0 and timeline.leave[latest, windows[w]] > o
+                        out[target[group, w], o] = values[latest] if inside else np.nan

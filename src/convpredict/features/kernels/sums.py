@@ -1,97 +1,130 @@
 """Sums and means of a numeric attribute per window, exact whatever enters and leaves the window.
 
-A float is an integer of 53 bits times a power of two. Its bits are added to integer *limbs* of 32 bits each, limb k
-counting in units of 2 ** (32 k - 1126). Integers add and subtract without error, so that the limbs of a window depend
-on the values in it alone, not on the way it was reached: no drift, and the same bits for any set of cutoffs (the
-"small superaccumulator" of R. M. Neal, 2015, without carries: a limb holds 2 ** 31 values before it overflows).
+A float is an integer of 53 bits times a power of two. Its bits are added to integer *limbs*, limb k counting in units
+of 2 ** (32 k - 1074). Integers add and subtract without error, so that the limbs of a window depend on the values in it
+alone, not on the way it was reached: no drift, and the same bits for any set of cutoffs. (The "small superaccumulator"
+of R. M. Neal, 2015, without carries: a limb holds 2 ** 31 values before it overflows.)
 """
 
 from __future__ import annotations
 
-from math import frexp, ldexp
+from math import ldexp
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-from convpredict.features.time_rule import is_visible, window_start
+from .timeline import most
 
-_LOWEST = 1126
-
-
-@njit(cache=True, nogil=True)
-def _limb(value: float) -> int:  # pragma: no cover - compiled
-    """The lowest limb that the value touches."""
-    return (frexp(value)[1] - 53 + _LOWEST) // 32
+_MANTISSA = (1 << 52) - 1
+_MASK = (1 << 32) - 1
+_SIGNIFICANT_LIMBS = 20
 
 
 @njit(cache=True, nogil=True)
-def _add(limbs: Any, base: int, value: float, sign: int) -> None:  # pragma: no cover - compiled
-    """Add ``sign * value`` to the limbs, the first of which is limb number ``base``."""
-    fraction, exponent = frexp(value)
-    digits = np.int64(ldexp(fraction, 53))
-    if digits < 0:
-        digits = -digits
-        sign = -sign
-    place = exponent - 53 + _LOWEST
-    limb, shift = place // 32 - base, place % 32
-    low = np.uint64(digits & 0xFFFFFFFF) << np.uint64(shift)
+def _place(bits: int) -> int:  # pragma: no cover - compiled
+    """The unit of the last binary digit of a float given by its bits, as a power of two above 2 ** -1074."""
+    return max((bits >> 52) & 0x7FF, 1) - 1
+
+
+@njit(cache=True, nogil=True)
+def _is_missing(bits: int) -> bool:  # pragma: no cover - compiled
+    return (bits >> 52) & 0x7FF == 0x7FF
+
+
+@njit(cache=True, nogil=True)
+def _split(bits: int, parts: Any) -> None:  # pragma: no cover - compiled
+    """The three limbs of a float given by its bits, the lowest first."""
+    digits = bits & _MANTISSA
+    if (bits >> 52) & 0x7FF:
+        digits |= 1 << 52
+    shift = _place(bits) & 31
+    low = (digits & _MASK) << shift
     high = (digits >> 32) << shift
-    limbs[limb] += sign * np.int64(low & np.uint64(0xFFFFFFFF))
-    limbs[limb + 1] += sign * (np.int64(low >> np.uint64(32)) + (high & 0xFFFFFFFF))
-    limbs[limb + 2] += sign * (high >> 32)
+    sign = -1 if bits < 0 else 1
+    parts[0] = sign * (low & _MASK)
+    parts[1] = sign * ((low >> 32) + (high & _MASK))
+    parts[2] = sign * (high >> 32)
 
 
 @njit(cache=True, nogil=True)
-def _total(limbs: Any, base: int, n_limbs: int) -> float:  # pragma: no cover - compiled
-    """The sum as a float, from the lowest limb to the highest."""
+def _total(limbs: Any, base: int) -> float:  # pragma: no cover - compiled
+    """The sum as a float: the limbs from the highest to the lowest that matters; ``limbs[0]`` is number ``base``."""
     total = 0.0
-    for k in range(n_limbs):
-        if limbs[k] != 0:
-            total += ldexp(float(limbs[k]), 32 * (base + k) - _LOWEST)
-    return total
+    significant = 0
+    k = len(limbs)
+    while k > 0 and significant < _SIGNIFICANT_LIMBS:
+        k -= 1
+        total = total * 4294967296.0 + limbs[k]
+        if total != 0.0:
+            significant += 1
+    return ldexp(total, 32 * (base + k) - 1074) if total != 0.0 else 0.0
 
 
 @njit(cache=True, nogil=True)
 def sum_and_mean(
-    events: Any, cutoffs: Any, windows: Any, target_sum: Any, target_mean: Any, out: Any
+    timeline: Any,
+    groups: Any,
+    n_groups: int,
+    bits: Any,
+    windows: Any,
+    target_sum: Any,
+    target_mean: Any,
+    out: Any,
 ) -> None:  # pragma: no cover - compiled
-    """Sum (0 without any) and mean (NaN without any) per group and window, into the columns named by the targets."""
-    limbs = np.zeros(80, np.int64)
-    for lead in range(len(cutoffs.starts) - 1):
-        first = cutoffs.starts[lead]
-        for group in range(events.n_groups):
-            sequence = lead * events.n_groups + group
-            begin, n = events.starts[sequence], events.stops[sequence] - events.starts[sequence]
-            base, top = 80, 0
-            for i in range(begin, begin + n):
-                limb = _limb(events.values[i])
+    """Sum (0 without any) and mean (NaN without any) per group and window, into the rows named by the targets.
+
+    ``bits`` are the values' bits as int64; those of NaN stand for a missing value.
+    """
+    longest = most(timeline.starts, timeline.starts[1:]) + 1
+    n_windows = len(windows)
+    sizes = np.empty(n_groups * n_windows * longest, np.int64)
+    limbs = np.empty(n_groups * n_windows * longest * 4, np.int64)
+    parts = np.empty(3, np.int64)
+    for lead in range(len(timeline.begins)):
+        first, last = timeline.starts[lead], timeline.starts[lead + 1]
+        width = last - first + 1
+        cells = n_groups * n_windows * width
+        base, top = 1 << 20, 0
+        for i in range(timeline.begins[lead], timeline.ends[lead]):
+            if groups[i] >= 0 and not _is_missing(bits[i]) and timeline.enter[i] < last:
+                limb = _place(bits[i]) >> 5
                 base, top = min(base, limb), max(top, limb)
-            n_limbs = top + 3 - base if n else 0
-            for w in range(len(windows)):
-                if target_sum[group, w] < 0 and target_mean[group, w] < 0:
+        n_limbs = max(top + 3 - base, 0)
+        if n_limbs * cells > len(limbs):
+            limbs = np.empty(n_limbs * cells, np.int64)
+        limbs[: n_limbs * cells] = 0
+        sizes[:cells] = 0
+        for i in range(timeline.begins[lead], timeline.ends[lead]):
+            enter = timeline.enter[i]
+            if groups[i] < 0 or _is_missing(bits[i]) or enter == last:
+                continue
+            _split(bits[i], parts)
+            limb = (_place(bits[i]) >> 5) - base
+            for w in range(n_windows):
+                leave = timeline.leave[i, windows[w]]
+                if enter < leave:
+                    place = (groups[i] * n_windows + w) * width - first
+                    sizes[place + enter] += 1
+                    sizes[place + leave] -= 1
+                    for part in range(3):
+                        limbs[(place + enter) * n_limbs + limb + part] += parts[part]
+                        limbs[(place + leave) * n_limbs + limb + part] -= parts[part]
+        for group in range(n_groups):
+            for w in range(n_windows):
+                row_sum, row_mean = target_sum[group, w], target_mean[group, w]
+                if row_sum < 0 and row_mean < 0:
                     continue
-                limbs[:n_limbs] = 0
-                entered, left, size = 0, 0, 0
-                for o in range(first, cutoffs.starts[lead + 1]):
-                    cutoff = cutoffs.at[o]
-                    since = window_start(cutoff, windows[w])
-                    if windows[w] >= 0:
-                        while left < n and events.occurred_at[begin + left] < since:
-                            if o > first and is_visible(events.visible_at[begin + left], cutoffs.at[o - 1]):
-                                _add(limbs, base, events.values[begin + left], -1)
-                                size -= 1
-                            left += 1
-                    while entered < n:
-                        position = events.entry[begin + entered] if events.late else entered
-                        if not is_visible(events.visible_at[begin + position], cutoff):
-                            break
-                        if windows[w] < 0 or events.occurred_at[begin + position] >= since:
-                            _add(limbs, base, events.values[begin + position], 1)
-                            size += 1
-                        entered += 1
-                    total = _total(limbs, base, n_limbs)
-                    if target_sum[group, w] >= 0:
-                        out[target_sum[group, w], o] = total
-                    if target_mean[group, w] >= 0:
-                        out[target_mean[group, w], o] = total / size if size else np.nan
+                size = 0
+                place = (group * n_windows + w) * width - first
+                for o in range(first, last):
+                    size += sizes[place + o]
+                    begin = (place + o) * n_limbs
+                    if o > first:
+                        for k in range(begin, begin + n_limbs):
+                            limbs[k] += limbs[k - n_limbs]
+                    total = _total(limbs[begin : begin + n_limbs], base) if size else 0.0
+                    if row_sum >= 0:
+                        out[row_sum, o] = total
+                    if row_mean >= 0:
+                        out[row_mean, o] = total / size if size else np.nan

@@ -90,33 +90,30 @@ class RateTable:
 
 @dataclass(frozen=True)
 class LoadTable:
-    """Creation instants by group; ``group`` is each lead's, -1 where the key is missing."""
+    """Creation instants by group; ``group`` is each lead's, ``missing`` says where there is no key."""
 
     group: npt.NDArray[np.int32]
+    missing: npt.NDArray[np.bool_]
     created_at: Instants
     created: GroupedTimes
 
     @classmethod
     def build(cls, history: History, declaration: LoadFeature) -> LoadTable:
         """The table of one declaration."""
-        group, n_groups = group_codes(history, (declaration.key,), missing_is_a_group=False)
+        group, n_groups = group_codes(history, (declaration.key,))
+        missing = np.asarray(pc.is_null(history.leads[declaration.key]).to_numpy())
         created_at = instants_of(history.leads["created_at"])
-        known = group >= 0
-        return cls(group, created_at, GroupedTimes(group[known], created_at[known], n_groups=n_groups))
+        return cls(group, missing, created_at, GroupedTimes(group, created_at, n_groups=n_groups))
 
     def at(
         self, lead_row: npt.NDArray[np.int64], cutoff: Instants, moments: Moments, window_us: int | None
     ) -> npt.NDArray[np.float64]:
         """Per observation, the other leads of its group with ``cutoff - window <= created_at < cutoff``."""
-        group = self.group[lead_row]
-        present = np.maximum(group, 0)
-        own = self.created_at[lead_row]
-        if self.created.n_groups == 0:
-            return np.full(len(lead_row), np.nan)
-        leads = self.created.count(present, moments) - (own < cutoff)
+        group, own = self.group[lead_row], self.created_at[lead_row]
+        leads = self.created.count(group, moments) - (own < cutoff)
         if window_us is not None:
-            leads -= self.created.count(present, moments, shift_us=window_us) - (own < cutoff - window_us)
-        return np.where(group >= 0, leads.astype(np.float64), np.nan)
+            leads -= self.created.count(group, moments, shift_us=window_us) - (own < cutoff - window_us)
+        return np.where(self.missing[lead_row], np.nan, leads.astype(np.float64))
 
 
 def outcome_instants(history: History, within_us: int) -> tuple[Instants, Instants]:
@@ -141,27 +138,21 @@ def outcome_instants(history: History, within_us: int) -> tuple[Instants, Instan
     return settled_from, converted_from
 
 
-def group_codes(
-    history: History, keys: Sequence[str], *, missing_is_a_group: bool = True
-) -> tuple[npt.NDArray[np.int32], int]:
-    """Each lead's group by the values of one or two attributes, and the number of groups.
+def group_codes(history: History, keys: Sequence[str]) -> tuple[npt.NDArray[np.int32], int]:
+    """Each lead's group by the values of one or two attributes, and how many groups there may be.
 
-    A missing value is a group of its own, or -1.
+    A missing value is a group of its own.
     """
-    codes = np.zeros(history.n_leads, np.int64)
-    missing = np.zeros(history.n_leads, bool)
+    codes, n_groups = np.zeros(history.n_leads, np.int64), 1
     for key in keys:
-        column = history.leads[key].cast(pa.string()).combine_chunks()
-        encoded = pc.dictionary_encode(column)
+        encoded = pc.dictionary_encode(history.leads[key].cast(pa.string()).combine_chunks())
         n_values = len(encoded.dictionary)
-        missing |= np.asarray(pc.is_null(column).to_numpy(zero_copy_only=False))
-        indices = encoded.indices.fill_null(n_values).to_numpy(zero_copy_only=False)
-        codes = codes * (n_values + 1) + indices
-    if not missing_is_a_group:
-        codes[missing] = -1
-    used, dense = np.unique(codes, return_inverse=True)
-    first = int(not missing_is_a_group and bool(missing.any()))
-    return (dense - first).astype(np.int32), len(used) - first
+        indices = encoded.indices.fill_null(n_values).to_numpy()
+        codes, n_groups = codes * (n_values + 1) + indices, n_groups * (n_values + 1)
+    if len(keys) > 1:
+        used, codes = np.unique(codes, return_inverse=True)
+        n_groups = len(used)
+    return codes.astype(np.int32), n_groups
 
 
 def _times_of(instants: Instants) -> GroupedTimes:

@@ -18,7 +18,7 @@ _LOCAL = f"{_DAY}({_CLOCK})?"
 _OFFSET = f"{_DAY}{_CLOCK} ?([Zz]|[+-]\\d{{2}}(:?\\d{{2}})?)"
 _NUMBER = r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*"
 _INFINITY = r"\s*[+-]?inf(inity)?\s*"
-_NO_VALUE = "('', 'nan', 'none', 'null', '<na>', 'nat')"
+_NO_VALUE = ("", "nan", "none", "null", "<na>", "nat")
 _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"}
 _WIDE_INTEGERS = {"UBIGINT", "HUGEINT", "UHUGEINT"}
 _FLOATS = {"FLOAT", "DOUBLE"}
@@ -140,8 +140,18 @@ def read_id(name: str, role: Role, column: str, kind: str) -> Reading:
     if is_integer_id(kind):
         return Reading(name, role, f"{source}::BIGINT", f"{source} IS NULL", column)
     text = f"{source}::VARCHAR"
-    missing = f"({source} IS NULL OR lower({text}) IN {_NO_VALUE})"
-    return Reading(name, role, f"CASE WHEN {missing} THEN NULL ELSE {text} END", missing, column)
+    missing = _is_missing(source)
+    # A lead_id that is missing is caught by its reason; hiding it here too would slow down every later scan.
+    value = text if role == "id" else f"CASE WHEN {missing} THEN NULL ELSE {text} END"
+    return Reading(name, role, value, missing, column)
+
+
+def _is_missing(source: str) -> str:
+    """SQL: null, empty, or one of the words that programs write for a missing value (all of at most four bytes)."""
+    text = f"{source}::VARCHAR"
+    # Written out, because DuckDB turns a longer IN list into a join, and this runs for every row of every scan.
+    words = " OR ".join(f"lower({text}) = '{word}'" for word in _NO_VALUE)
+    return f"({source} IS NULL OR (strlen({text}) <= 4 AND ({words})))"
 
 
 def read_category(name: str, column: str, kind: str) -> Reading:
@@ -176,7 +186,7 @@ def read_number(name: str, column: str, kind: str, key: str) -> Reading:
         f"CASE WHEN regexp_full_match({text}, '{_NUMBER}') THEN TRY_CAST({text} AS DOUBLE) "
         f"WHEN regexp_full_match(lower({text}), '{_INFINITY}') THEN 'inf'::DOUBLE END"
     )
-    return Reading(name, "number", value, f"({source} IS NULL OR lower({text}) IN {_NO_VALUE})", column)
+    return Reading(name, "number", value, _is_missing(source), column)
 
 
 def read_time(
@@ -202,7 +212,7 @@ def read_time(
             f"with 'sql', like to_timestamp({column}) for seconds, or give a time_format like '%Y%m%d'."
         )
     text = f"{source}::VARCHAR"
-    missing = f"({source} IS NULL OR lower({text}) IN {_NO_VALUE})"
+    missing = _is_missing(source)
     if time_format is not None:
         return _read_formatted(name, column, key, time_format, timezone, missing)
     tidy = f"upper(regexp_replace(replace({text}, ',', '.'), ' ?([Zz]|[+-][0-9:]+)$', '\\1'))"

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import duckdb
 import pyarrow as pa
@@ -165,7 +165,8 @@ class _Watched(io.RawIOBase):
 def _open(path: Path) -> IO[bytes]:
     with path.open("rb") as stream:
         compressed = stream.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if compressed else path.open("rb")
+    stream = gzip.open(path, "rb") if compressed else path.open("rb")
+    return cast("IO[bytes]", stream)
 
 
 def _read_header(path: Path, delimiter: str | None, encoding: str, label: str) -> tuple[list[str], int, str]:

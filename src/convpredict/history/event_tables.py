@@ -12,7 +12,7 @@ from .csv_files import quoted
 from .history import TIMESTAMP
 from .sources import RawTable
 from .validation import AFTER_KNOWN_UNTIL, CONFLICTING_EVENT, CONVERTED_BEFORE_CREATION, UNKNOWN_ATTRIBUTE
-from .workspace import Workspace, check_zones, from_us, prepare, with_leads
+from .workspace import Workspace, check_zones, from_us, prepare, settle_copies, with_leads
 
 _DAY_US = 86_400_000_000
 _TIMES = {"converted_at", "occurred_at", "recorded_at", "valid_from"}
@@ -148,25 +148,12 @@ def _create(
     return notes
 
 
-def settle_copies(workspace: Workspace, relation: str, target: str, content: list[str]) -> None:
-    """Create ``target`` (_row, _same): accepted rows that repeat the event_id of an earlier row, and whether exactly."""
-    values = ", ".join(f"{quoted(name)}::VARCHAR" for name in content)
-    workspace.connection.execute(
-        f"CREATE TABLE {target} AS WITH repeated AS (SELECT event_id FROM {relation} "
-        "WHERE _reason IS NULL AND event_id IS NOT NULL GROUP BY event_id HAVING count(*) > 1) "
-        "SELECT _row, _content = first_value(_content) OVER w AS _same FROM ("
-        f"SELECT _row, event_id, [{values}] AS _content FROM {relation} "
-        "SEMI JOIN repeated USING (event_id) WHERE _reason IS NULL) "
-        "WINDOW w AS (PARTITION BY event_id ORDER BY _row) QUALIFY row_number() OVER w > 1"
-    )
-
-
 def _finish(workspace: Workspace, name: str, raw: RawTable, readings: Mapping[str, Reading]) -> int:
     """Settle repeated event ids, write the quarantine; the number of exact duplicates."""
     connection, table, duplicates = workspace.connection, f"loading.{name}", 0
     if "event_id" in readings:
         content = ["lead_row" if column == "lead_id" else column for column in readings]
-        settle_copies(workspace, table, f"loading.copies_{name}", content)
+        settle_copies(workspace, table, f"loading.copies_{name}", "event_id", content)
         connection.execute(
             f"UPDATE {table} SET _copy = c._same, _reason = CASE WHEN NOT c._same THEN '{CONFLICTING_EVENT}' END "
             f"FROM loading.copies_{name} c WHERE c._row = {table}._row"

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from .columns import Reading, is_integer_id
 from .csv_files import quoted
-from .event_tables import settle_copies
 from .sources import RawTable
 from .validation import CONFLICTING_EVENT
-from .workspace import Workspace, check_zones, from_us, prepare, with_leads
+from .workspace import Workspace, check_zones, from_us, prepare, read_rows, settle_copies, with_leads
 
 _LAST = 1 << 62
 
@@ -76,7 +75,7 @@ def _find_excluded(workspace: Workspace, relation: str, readings: Mapping[str, R
     if "event_id" in readings:
         content = ["lead_row" if name == "lead_id" else name for name in readings]
         sound = f"(SELECT * FROM {relation} ANTI JOIN loading.overfull USING (lead_row))"
-        settle_copies(workspace, sound, "loading.copies", content)
+        settle_copies(workspace, sound, "loading.copies", "event_id", content)
     else:
         connection.execute("CREATE TABLE loading.copies (_row BIGINT, _same BOOLEAN)")
     bad = workspace.one("SELECT count(*) FROM loading.statistics WHERE _by_kind = 1 AND _reason IS NOT NULL")
@@ -124,7 +123,8 @@ def _create_relation(
     failed = workspace.one(
         "SELECT count(*) FROM loading.statistics WHERE _by_kind = 1 AND _reason IS NOT NULL"
     )
-    rows = _complete(prepare(workspace, "interactions", raw, readings), readings)
+    rows = prepare(workspace, "interactions", raw, readings) if failed else read_rows(raw, readings)
+    rows = _complete(rows, readings)
     connection.execute(
         "CREATE TABLE loading.sound_leads AS SELECT lead_id, lead_row, hash(lead_id) AS _key FROM loading.lookup "
         "WHERE lead_row IS NOT NULL AND lead_row NOT IN (SELECT lead_row FROM loading.overfull)"

@@ -18,7 +18,7 @@ from .validation import (
     CONFLICTING_ALIAS,
     CONFLICTING_LEAD,
 )
-from .workspace import Workspace, check_zones, from_us, prepare
+from .workspace import Workspace, check_zones, from_us, prepare, settle_copies
 
 
 def load_aliases(workspace: Workspace, raw: RawTable | None, readings: Mapping[str, Reading]) -> None:
@@ -122,11 +122,8 @@ def load_leads(
     if workspace.one("SELECT count(*) FROM loading.leads") == 0:
         raise DataError(f"history.leads: {raw.origin} has no rows (only a header?). A history needs leads.")
     refuse_damaged_ids(workspace, "leads", "loading.leads", raw)
-    content = "{" + ", ".join(f"{_text(n)}: {quoted(n)}" for n in dict.fromkeys((*readings, "lost_at"))) + "}"
-    connection.execute(
-        "CREATE TABLE loading.lead_copies AS SELECT _row, _content = first_value(_content) OVER w AS _same "
-        f"FROM (SELECT _row, lead_id, {content}::VARCHAR AS _content FROM loading.leads WHERE _reason IS NULL) "
-        "WINDOW w AS (PARTITION BY lead_id ORDER BY _row) QUALIFY row_number() OVER w > 1"
+    settle_copies(
+        workspace, "loading.leads", "loading.lead_copies", "lead_id", dict.fromkeys((*readings, "lost_at"))
     )
     connection.execute(
         "CREATE TABLE loading.bad_leads AS SELECT _row, _reason FROM loading.leads WHERE _reason IS NOT NULL "
@@ -141,17 +138,23 @@ def load_leads(
 
 def _settle(workspace: Workspace, attributes: Mapping[str, AttributeConfig]) -> None:
     """One row per lead: the earliest creation; attributes and loss from the canonical row if there is one."""
-    others = "".join(
-        f", first({quoted(name)} ORDER BY _rank) AS {quoted(name)}" for name in ("lost_at", *attributes)
+    names = ["lost_at", *attributes]
+    sound = (
+        "loading.leads WHERE _row NOT IN "
+        "(SELECT _row FROM loading.bad_leads UNION ALL SELECT _row FROM loading.lead_copies)"
     )
-    workspace.connection.execute(
-        "CREATE TABLE loading.settled AS SELECT _canonical AS lead_id, min(created_at) AS created_at"
-        f"{others}, (row_number() OVER (ORDER BY _canonical) - 1)::INTEGER AS lead_row, count(*) AS _rows "
-        "FROM (SELECT *, row_number() OVER (PARTITION BY _canonical "
-        "ORDER BY lead_id <> _canonical, created_at, _row) AS _rank FROM loading.leads "
-        "WHERE _row NOT IN (SELECT _row FROM loading.bad_leads UNION ALL SELECT _row FROM loading.lead_copies)) "
-        "GROUP BY _canonical"
-    )
+    position = "(row_number() OVER (ORDER BY _canonical) - 1)::INTEGER AS lead_row"
+    if workspace.one("SELECT count(*) FROM loading.alias"):
+        others = "".join(f", first({quoted(name)} ORDER BY _rank) AS {quoted(name)}" for name in names)
+        settled = (
+            f"SELECT _canonical AS lead_id, min(created_at) AS created_at{others}, {position}, count(*) AS _rows "
+            "FROM (SELECT *, row_number() OVER (PARTITION BY _canonical "
+            f"ORDER BY lead_id <> _canonical, created_at, _row) AS _rank FROM {sound}) GROUP BY _canonical"
+        )
+    else:
+        others = "".join(f", {quoted(name)}" for name in names)
+        settled = f"SELECT lead_id, created_at{others}, {position}, 1 AS _rows FROM {sound}"
+    workspace.connection.execute(f"CREATE TABLE loading.settled AS {settled}")
     workspace.connection.execute(
         "CREATE TABLE loading.lookup AS SELECT lead_id, lead_row, created_at, FALSE AS late FROM loading.settled "
         "UNION ALL SELECT a.lead_id, s.lead_row, s.created_at, FALSE FROM loading.alias a "
@@ -214,7 +217,3 @@ def refuse_damaged_ids(workspace: Workspace, name: str, relation: str, raw: RawT
             f"({rows[0][1]:,} rows). A spreadsheet has cut the digits of these ids, so different leads look the same. "
             "Export again from the source, with the column as text; the digits cannot be recovered from this file."
         )
-
-
-def _text(name: str) -> str:
-    return "'" + name.replace("'", "''") + "'"

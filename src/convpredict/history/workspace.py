@@ -97,8 +97,14 @@ class Workspace:
         self.reports[name] = TableReport(file=self.quarantine.written.get(name), **content)
 
 
+def read_rows(raw: RawTable, readings: Mapping[str, Reading]) -> str:
+    """SQL for a table's rows as they are read: ``_row`` and one column per reading."""
+    values = ", ".join(f"{reading.value} AS {quoted(reading.name)}" for reading in readings.values())
+    return f"SELECT {raw.row} AS _row, {values} FROM {raw.relation}"
+
+
 def prepare(workspace: Workspace, name: str, raw: RawTable, readings: Mapping[str, Reading]) -> str:
-    """SQL for a table's rows: ``_row``, one column per reading, and ``_reason`` (null where the row itself is sound)."""
+    """SQL for a table's rows with ``_reason`` added: why the row itself is unsound, null where it is sound."""
     values = [f"{raw.row} AS _row"]
     for reading in readings.values():
         values.append(f"{reading.value} AS {quoted(reading.name)}")
@@ -141,6 +147,19 @@ def with_leads(prepared: str) -> str:
         f"WHEN l.lead_id IS NULL THEN '{UNKNOWN_LEAD}' WHEN l.lead_row IS NOT NULL THEN NULL "
         f"WHEN l.late THEN '{LEAD_AFTER_KNOWN_UNTIL}' ELSE '{LEAD_IN_QUARANTINE}' END) AS _reason "
         f"FROM ({prepared}) p LEFT JOIN loading.lookup l ON p.lead_id = l.lead_id"
+    )
+
+
+def settle_copies(workspace: Workspace, relation: str, target: str, key: str, content: Iterable[str]) -> None:
+    """Create ``target`` (_row, _same): sound rows that repeat the ``key`` of an earlier row, and whether exactly."""
+    values = ", ".join(f"{quoted(name)}::VARCHAR" for name in content)
+    workspace.connection.execute(
+        f"CREATE TABLE {target} AS WITH repeated AS (SELECT {key} FROM {relation} "
+        f"WHERE _reason IS NULL AND {key} IS NOT NULL GROUP BY {key} HAVING count(*) > 1) "
+        "SELECT _row, _content = first_value(_content) OVER w AS _same FROM ("
+        f"SELECT _row, {key}, [{values}] AS _content FROM {relation} "
+        f"SEMI JOIN repeated USING ({key}) WHERE _reason IS NULL) "
+        f"WINDOW w AS (PARTITION BY {key} ORDER BY _row) QUALIFY row_number() OVER w > 1"
     )
 
 

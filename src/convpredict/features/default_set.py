@@ -125,8 +125,6 @@ def _attribute_activity(history: History, windows: _Windows, vocabularies: Vocab
             if len(vocabulary) <= MAX_SPLIT_VALUES:
                 yield 2, CountFeature(windows=windows.fitting("30d"), by=name)
                 yield 4, LastKindsFeature(of=name, k=1)
-            else:
-                yield 5, CountFeature(windows=("all",), by=name, values=vocabulary[:MAX_SPLIT_VALUES])
 
 
 def _lead_features(

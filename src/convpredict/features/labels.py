@@ -9,8 +9,8 @@ from convpredict.config.base import Duration
 
 from .declarations import OTHER
 
-_PAST = re.compile(r"ed$|(?:^|[ _-])(?:sent|bought|sold|won|lost|done|made|seen|read|left|met|paid|held)$")
-_SIMPLE_WORDS = re.compile(r"[A-Za-z]+(?:[ _-][A-Za-z]+)*")
+_PAST = re.compile(r".*ed$|(?:sent|bought|sold|won|lost|done|made|seen|read|left|met|paid|held)$")
+_WORD = re.compile(r"[A-Za-z]?[a-z]+")
 _UNITS = {
     "eur": "EUR",
     "usd": "USD",
@@ -87,20 +87,30 @@ def plural(noun: str) -> str:
     return noun if noun.endswith("s") else noun + "s"
 
 
-def is_noun(kind: str) -> bool:
-    """Whether a value of ``kind`` reads as a noun ('call', 'page_view'), not as a code or as past tense.
+def noun_of(kind: str) -> tuple[str, str] | None:
+    """Singular and plural of a value of ``kind`` that reads as English; ``None`` for codes and the like.
 
-    >>> is_noun("page_view"), is_noun("A_SUBMITTED"), is_noun("email_opened"), is_noun("form 3")
-    (True, False, False, False)
+    >>> noun_of("page_view"), noun_of("Deal created")
+    (('page view', 'page views'), ('deal created', 'deals created'))
+    >>> noun_of("A_SUBMITTED"), noun_of("opened"), noun_of("form 3"), noun_of("W_Review")
+    (None, None, None, None)
     """
-    return bool(_SIMPLE_WORDS.fullmatch(kind)) and not kind.isupper() and not _PAST.search(kind.lower())
+    words = re.split(r"[ _-]", kind)
+    if len(words) > 3 or kind.isupper() or not all(_WORD.fullmatch(word) for word in words):
+        return None
+    words = [word.lower() for word in words]
+    if not _PAST.match(words[-1]):
+        return " ".join(words), plural(" ".join(words))
+    if len(words) == 1:
+        return None
+    return " ".join(words), f"{plural(' '.join(words[:-1]))} {words[-1]}"
 
 
 def interactions(by: str | None = None, value: str | None = None) -> str:
     """The interactions that a column looks at, in the plural.
 
     >>> interactions(), interactions("kind", "Page_View"), interactions("kind", "email_opened")
-    ('interactions', 'page views', "'email_opened' interactions")
+    ('interactions', 'page views', 'emails opened')
     >>> interactions("outcome", "no answer"), interactions("outcome", "(other)")
     ("interactions with outcome 'no answer'", 'interactions with another outcome')
     """
@@ -109,7 +119,8 @@ def interactions(by: str | None = None, value: str | None = None) -> str:
     if by == "kind":
         if value == OTHER:
             return "interactions of other kinds"
-        return plural(humanize(value)) if is_noun(value) else f"'{value}' interactions"
+        noun = noun_of(value)
+        return noun[1] if noun else f"'{value}' interactions"
     return (
         f"interactions with another {humanize(by)}"
         if value == OTHER
@@ -130,7 +141,8 @@ def interaction(by: str | None = None, value: str | None = None) -> str:
     if by == "kind":
         if value == OTHER:
             return "interaction of another kind"
-        return humanize(value) if is_noun(value) else f"'{value}' interaction"
+        noun = noun_of(value)
+        return noun[0] if noun else f"'{value}' interaction"
     return (
         f"interaction with another {humanize(by)}"
         if value == OTHER

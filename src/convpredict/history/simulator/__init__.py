@@ -1,4 +1,4 @@
-"""A simulated B2B funnel with known truth: leads, interactions, conversions, revenue and spend, and what is true."""
+"""A simulated B2B funnel with known truth: the tables of a history, and each lead's true probability."""
 
 from .run import simulate, simulation_config_tables
 from .simulation import Simulation

@@ -77,7 +77,7 @@ def next_normal(state: Any) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _pick(shares: Any, uniform: float) -> int:
+def _pick(shares: Any, uniform: float) -> Any:
     for i in range(len(shares)):
         uniform -= shares[i]
         if uniform < 0.0:
@@ -124,6 +124,38 @@ def _draw_delay(state: Any, rates: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def _draw_mark(
+    draw: float, season: float, interest: float, phase: int, lead: Any, i: int, rates: Any, state: Any
+) -> Any:
+    """The mark of a candidate ``draw`` into the summed intensities of all sources; -1: there is none."""
+    draw -= season * lead.activity[i] * rates.phase_activity[phase]
+    if draw < 0.0:
+        return _pick(rates.mark_share[phase], next_uniform(state))
+    draw -= season * rates.excitation * interest
+    if draw < 0.0:
+        return _pick(rates.excited_share, next_uniform(state))
+    draw -= season * lead.diligence[i] * (rates.call_base + rates.call_reaction * interest)
+    if draw < 0.0:
+        return _pick(rates.call_share, next_uniform(state))
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def _propensity(phase: int, interest: float, trust: float, rates: Any) -> Any:
+    return rates.phase_hazard[phase] + rates.interest_hazard * interest + rates.trust_hazard * trust
+
+
+@njit(cache=True, nogil=True)
+def _write_interaction(
+    n: int, time: float, mark: int, state: Any, rates: Any, clock: Any, origin: float, out: Any
+) -> None:
+    out.mark[n], out.business[n] = mark, time
+    out.occurred[n] = to_instant(time + origin, clock)
+    out.duration[n] = _draw_duration(rates.mark_duration[mark], state)
+    out.delay[n] = _draw_delay(state, rates)
+
+
+@njit(cache=True, nogil=True)
 def simulate_one(
     lead: Any, i: int, n: int, state: Any, rates: Any, clock: Any, origin: float, out: Any
 ) -> int:
@@ -131,25 +163,21 @@ def simulate_one(
 
     Returns the row after its last interaction, or -1 when ``out`` is too short.
     """
-    capacity = len(out.mark)
     fit = 1 if next_uniform(state) < lead.fit_probability[i] else 0
     phase = _pick(rates.start[fit], next_uniform(state))
     time, interest, trust, hazard = lead.created[i], 0.0, 0.0, lead.hazard[i]
     season_max = math.exp(rates.activity_season)
     hazard_max = hazard * math.exp(rates.hazard_season) * max(1.0, rates.drift_factor)
-    reaction = lead.diligence[i] * rates.call_reaction
     out.fit[i], out.peak[i], out.converted[i], out.lost[i] = fit, math.nan, NO_TIME, NO_TIME
     out.converted_business[i] = out.lost_business[i] = math.inf
     while True:
         if phase == 2 and math.isnan(out.peak[i]):
             out.peak[i] = time
+        excited = (rates.excitation + lead.diligence[i] * rates.call_reaction) * interest
         base = lead.activity[i] * rates.phase_activity[phase] + lead.diligence[i] * rates.call_base
         switching = rates.switch[fit, phase].sum()
-        propensity = rates.phase_hazard[phase] + rates.interest_hazard * interest + rates.trust_hazard * trust
-        excited_max = season_max * (rates.excitation + reaction) * interest
-        total = (
-            season_max * base + excited_max + hazard_max * propensity + rates.phase_loss[phase] + switching
-        )
+        total = season_max * (base + excited) + hazard_max * _propensity(phase, interest, trust, rates)
+        total += rates.phase_loss[phase] + switching
         wait = -math.log(next_uniform(state)) / total
         time += wait
         if time >= rates.end:
@@ -164,41 +192,19 @@ def simulate_one(
         if draw < 0.0:
             out.lost[i], out.lost_business[i] = to_instant(time + origin, clock), time
             return n
-        propensity = rates.phase_hazard[phase] + rates.interest_hazard * interest + rates.trust_hazard * trust
-        draw -= hazard_level(time, hazard, lead.drifts[i], rates) * propensity
+        draw -= hazard_level(time, hazard, lead.drifts[i], rates) * _propensity(phase, interest, trust, rates)
         if draw < 0.0:
             out.converted[i], out.converted_business[i] = to_instant(time + origin, clock), time
             out.converted_delay[i] = _draw_delay(state, rates)
             return n
-        season = activity_season(time, rates)
-        mark = -1
-        for source in range(4):
-            if source == 0:
-                draw -= season * lead.activity[i] * rates.phase_activity[phase]
-            elif source == 1:
-                draw -= season * rates.excitation * interest
-            elif source == 2:
-                draw -= season * lead.diligence[i] * rates.call_base
-            else:
-                draw -= season * reaction * interest
-            if draw < 0.0:
-                shares = rates.call_share
-                if source == 0:
-                    shares = rates.mark_share[phase]
-                elif source == 1:
-                    shares = rates.excited_share
-                mark = _pick(shares, next_uniform(state))
-                break
+        mark = _draw_mark(draw, activity_season(time, rates), interest, phase, lead, i, rates, state)
         if mark < 0:
             continue
-        if n >= capacity:
+        if n >= len(out.mark):
             return -1
         interest += rates.weight[rates.mark_weight[mark], 0]
         trust += rates.weight[rates.mark_weight[mark], 1]
-        out.mark[n], out.business[n] = mark, time
-        out.occurred[n] = to_instant(time + origin, clock)
-        out.duration[n] = _draw_duration(rates.mark_duration[mark], state)
-        out.delay[n] = _draw_delay(state, rates)
+        _write_interaction(n, time, mark, state, rates, clock, origin, out)
         n += 1
 
 
@@ -206,7 +212,7 @@ def simulate_one(
 def simulate_leads(
     lead: Any, first: int, n: int, rates: Any, clock: Any, origin: float, out: Any
 ) -> tuple[int, int]:
-    """Simulate the leads from position ``first`` on; returns (leads done, interactions) and stops when full."""
+    """Simulate the leads from position ``first`` on until done or full: (leads, interactions) done."""
     state = np.empty(1, np.uint64)
     for i in range(first, len(lead.created)):
         state[0] = lead.stream[i]

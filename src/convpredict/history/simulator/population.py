@@ -18,8 +18,8 @@ Integers = npt.NDArray[np.int64]
 class Category:
     """A category attribute: its values, their shares, and their effects.
 
-    ``hazard`` adds to the log hazard of conversion, ``fit`` to the log odds of a high latent fit, ``activity`` to
-    the log intensity of the interactions, ``amount`` to the log of a purchase.
+    ``hazard`` adds to the log hazard of conversion, ``fit`` to the log odds of a high latent fit,
+    ``activity`` to the log intensity of the interactions, ``amount`` to the log of a purchase.
     """
 
     values: tuple[str, ...]
@@ -154,7 +154,7 @@ _CATEGORIES = {
 
 
 def mix(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finalizer of SplitMix64 (Steele, Lea and Flood, 2014): spreads every input bit over 64 output bits."""
+    """The finalizer of SplitMix64 (Steele, Lea and Flood, 2014): spreads each input bit over all 64."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return np.asarray(state ^ (state >> np.uint64(31)), dtype=np.uint64)
@@ -214,7 +214,7 @@ def campaign_effect() -> Floats:
 
 
 def arm_effects(config: SimulatorConfig) -> Floats:
-    """What the treatment adds to the log hazard, by company size; its mean over leads is ``split_test_effect``."""
+    """What the treatment adds to the log hazard, by company size; the mean is ``split_test_effect``."""
     return np.asarray(config.split_test_effect * _ARM_EFFECT, dtype=np.float64)
 
 
@@ -245,7 +245,7 @@ def _sum_effects(codes: dict[str, Integers]) -> Floats:
 
 
 def draw_population(config: SimulatorConfig, index: Integers) -> Population:
-    """Draw the attributes of the leads with these positions (0-based); the same for a lead whoever else is asked."""
+    """Draw the attributes of the leads with these positions (0-based); each lead's depend on itself alone."""
     streams = lead_streams(config.seed, 1, index)
     codes = {
         name: _draw(category.share, uniforms(streams, slot))

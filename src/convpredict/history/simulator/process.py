@@ -1,4 +1,4 @@
-"""The rates of the simulated process: phases of interest, kinds of interactions, hazards, seasons and the clock.
+"""The rates of the simulated process: phases of interest, kinds of interactions, hazards, seasons, the clock.
 
 Every rate is per day of the business clock, whose average week has seven days (docs/reference/simulator.md).
 """
@@ -124,7 +124,7 @@ class Rates(NamedTuple):
 
 
 def week_clock() -> Floats:
-    """Business time (days) that has passed at each of the 169 hour marks of a week that starts on Monday 00:00 UTC.
+    """Business time (days) that has passed at each of the 169 hour marks of a week from Monday 00:00 UTC on.
 
     Working hours pass quickly, nights and weekends slowly; a whole week is seven business days.
     """
@@ -149,7 +149,7 @@ def _switch_matrix(rates: tuple[float, ...]) -> Floats:
 
 
 def make_rates(config: SimulatorConfig, *, intensity: float, end: float, drift_from: float) -> Rates:
-    """The rates for a configuration; ``intensity`` scales how many interactions there are, not what they mean."""
+    """The rates of a configuration; ``intensity`` scales the number of interactions, not their effect."""
     table = np.array([row[1:] for row in _MARKS], dtype=np.float64)
     shares = table / table.sum(axis=0)
     calls = np.array([CALL_SHARES.get(mark.duration, 0.0) if mark.kind == "call" else 0.0 for mark in MARKS])

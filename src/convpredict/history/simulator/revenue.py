@@ -1,4 +1,4 @@
-"""What converted leads spend (heavy tails, repeat purchases), what it is worth on average, and what campaigns cost."""
+"""What converted leads spend (heavy tails, repeat purchases), its expected value, and what campaigns cost."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _purchase(level: float, state: Any) -> float:
 
 @njit(cache=True, nogil=True)
 def simulate_revenue(streams: Any, converted: Any, log_amount: Any, end: int) -> tuple[Any, Any, Any]:
-    """Purchases of converted leads: (position among them, instant µs, amount in euros), in order of time per lead."""
+    """Purchases of converted leads, in order of time per lead: (position among them, instant µs, euros)."""
     position, instant, amount = [], [], []
     state = np.empty(1, np.uint64)
     for i in range(len(streams)):
@@ -73,9 +73,10 @@ def simulate_revenue(streams: Any, converted: Any, log_amount: Any, end: int) ->
 def mean_revenue(log_amount: Floats, value_horizon_days: float) -> Floats:
     """E[revenue within the value horizon after the conversion | conversion], in euros.
 
-    E[amount] * (1 - exp(-V / first delay) + (1 - exp(-V / lifetime)) * lifetime / repeat gap), because purchases repeat
-    at a constant rate while an exponential lifetime lasts; E[amount] is that of a log-normal amount, which with
-    probability TAIL_SHARE is multiplied by a Pareto factor of mean TAIL_FACTOR * a / (a - 1), a = TAIL_INDEX.
+    E[amount] * (1 - exp(-V / first delay) + (1 - exp(-V / lifetime)) * lifetime / repeat gap), because
+    purchases repeat at a constant rate while an exponential lifetime lasts; E[amount] is that of a log-normal
+    amount, which with probability TAIL_SHARE is multiplied by a Pareto factor of mean TAIL_FACTOR * a / (a -
+    1), a = TAIL_INDEX.
 
     >>> bool(mean_revenue(np.zeros(1), 365.0)[0] > mean_revenue(np.zeros(1), 30.0)[0] > 0)
     True
@@ -88,7 +89,7 @@ def mean_revenue(log_amount: Floats, value_horizon_days: float) -> Floats:
 
 
 def simulate_spend(config: SimulatorConfig, start: datetime, instants: pa.DataType) -> pa.Table:
-    """What each campaign costs on each day: its expected leads times the channel's cost per lead, with noise."""
+    """What each campaign costs each day: its expected leads times the channel's cost per lead, with noise."""
     channels = [CHANNEL.values.index(channel) for channel in campaign_channel()]
     share = CHANNEL.share[channels] * campaign_share()
     daily = config.leads / config.days * share * CHANNEL_COST_PER_LEAD[channels]

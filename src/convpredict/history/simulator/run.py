@@ -19,11 +19,12 @@ from convpredict.config.history import SimulatorConfig
 from convpredict.errors import ConfigError
 
 from ..history import TIMESTAMP
+from .generator import Process, SimulatedChunk, calibrate_intensity
 from .kernels import MICROSECONDS_PER_DAY, NO_TIME
 from .population import CHANNEL, attribute_columns, dictionary, lead_streams
 from .process import MARKS, known_until
 from .revenue import simulate_revenue, simulate_spend
-from .simulation import PROCESS_VERSION, STATE_FILE, Process, SimulatedChunk, Simulation, calibrate_intensity
+from .simulation import PROCESS_VERSION, STATE_FILE, Simulation
 
 TABLES = ("leads", "interactions", "conversions", "revenue", "spend")
 KINDS = tuple(dict.fromkeys(mark.kind for mark in MARKS))
@@ -38,12 +39,13 @@ _LOOK_AHEAD = 2
 def simulate(
     config: SimulatorConfig, out: Path, *, progress: Callable[[float], None] | None = None
 ) -> Simulation:
-    """Simulate a history and write its five tables to the folder ``out``, with the state that its truth needs.
+    """Simulate a history: write its five tables to the folder ``out``, and the state that its truth needs.
 
-    Writes ``leads``, ``interactions`` (in the order of lead and time), ``conversions``, ``revenue`` and ``spend``, each
-    ``.parquet``, ``truth/leads.parquet`` (what is hidden of each lead) and ``truth/simulation.json``. The bytes depend
-    on the configuration only. ``progress`` is called with the share that is done. Raises ConfigError if a channel or
-    kind that is named in the configuration does not exist.
+    Writes ``leads``, ``interactions`` (in the order of lead and time), ``conversions``, ``revenue`` and
+    ``spend``, each ``.parquet``, ``truth/leads.parquet`` (what is hidden of each lead) and
+    ``truth/simulation.json``. The bytes depend on the configuration only. ``progress`` is called with the
+    share that is done. Raises ConfigError if a channel or kind that is named in the configuration does not
+    exist.
     """
     _check(config)
     process = Process.of(config, calibrate_intensity(config))

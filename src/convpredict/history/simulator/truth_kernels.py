@@ -1,4 +1,4 @@
-"""The true probability of a conversion: an exact filter for what is hidden, an exact transform for what is to come.
+"""The true probability of a conversion: a filter for what is hidden, a transform for what is to come.
 
 Formulas and their derivation are in docs/reference/simulator.md.
 """
@@ -53,7 +53,7 @@ def _filter_slope(time: float, belief: Any, lead: Any, i: int, rates: Any, slope
 
 @njit(cache=True, nogil=True)
 def advance_belief(start: float, end: float, belief: Any, lead: Any, i: int, rates: Any, work: Any) -> None:
-    """Carry the belief over hidden states through a time without any event (Runge and Kutta, fourth order)."""
+    """Carry the belief over hidden states through a time without any event (by Runge and Kutta)."""
     if end <= start:
         return
     fastest = rates.phase_activity.max() * lead.activity[i]

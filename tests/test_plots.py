@@ -90,23 +90,16 @@ def test_gain_is_the_captured_share():
 @pytest.mark.parametrize(("rows", "base"), [(6000, -5.5), (1200, -0.5)], ids=["rare", "common"])
 def test_every_figure_has_labels_and_is_the_same_twice(rows, base):
     label, p, cutoff, leads = make_observations(rows, base)
-    month = segments.calibration_by_month(label, p, cutoff, leads)
-    makers = {
-        "calibration": lambda: plots.draw_calibration(segments.calibration_by_score(label, p, leads), p),
-        "gain": lambda: plots.draw_gain(
-            {
-                "model": segments.gain_by_share(label, p),
-                "scorecard": segments.gain_by_share(label, np.round(p, 1)),
-            }
-        ),
-        "scores": lambda: plots.draw_scores(label, p),
-        "month": lambda: plots.draw_calibration_by_month(month),
-    }
-    for name, make in makers.items():
-        figure = make()
+
+    def make():
+        return plots.draw_evaluation(label, p, np.round(p, 1), leads, cutoff=cutoff)
+
+    first, second = make(), make()
+    assert list(first) == ["calibration", "gain", "scores", "calibration_by_month"]
+    for name, figure in first.items():
         image = png_of(figure)
         assert image[:4] == b"\x89PNG"
-        assert image == png_of(make()), name
+        assert image == png_of(second[name]), name
         labels = [(axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes]
         assert all(y for _, y in labels), name
         assert labels[-1][0], name

@@ -19,12 +19,41 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from .inputs import check_labels, check_probabilities
+from .segments import calibration_by_month, calibration_by_score, gain_by_share
 
 MODEL, SCORECARD, REFERENCE, TEXT = "#0072B2", "#D55E00", "#8A8A8A", "#333333"
 COLOURS = {"model": MODEL, "scorecard": SCORECARD}
 LINES: dict[str, Literal["-", "--", "-."]] = {"model": "-", "scorecard": "--"}
 RARE = 0.2
 """Below this rate in the highest bin probabilities are drawn on a logarithmic scale."""
+
+
+def draw_evaluation(
+    label: ArrayLike,
+    p_model: ArrayLike,
+    scorecard_points: ArrayLike | None,
+    lead_ids: Any,
+    *,
+    cutoff: Any = None,
+    confidence: float = 0.95,
+) -> dict[str, Figure]:
+    """All figures of an evaluation by name: ``calibration``, ``gain``, ``scores``, ``calibration_by_month``.
+
+    The arrays are those of :func:`.comparison.evaluate`; without ``cutoff`` there is no figure by month.
+    """
+    of_score = calibration_by_score(label, p_model, lead_ids, confidence=confidence)
+    gains = {"model": gain_by_share(label, p_model)}
+    if scorecard_points is not None:
+        gains["scorecard"] = gain_by_share(label, scorecard_points)
+    figures = {
+        "calibration": draw_calibration(of_score, p_model),
+        "gain": draw_gain(gains),
+        "scores": draw_scores(label, p_model),
+    }
+    if cutoff is not None:
+        months = calibration_by_month(label, p_model, cutoff, lead_ids, confidence=confidence)
+        figures["calibration_by_month"] = draw_calibration_by_month(months)
+    return figures
 
 
 def draw_calibration(table: pd.DataFrame, p: ArrayLike, *, title: str = "Calibration") -> Figure:

@@ -49,16 +49,21 @@ def state_comparison(metrics: dict[str, Any], *, part: str = "test", share: floa
 
 def _nearest_captured(model: dict[str, Entry], share: float) -> str | None:
     names = [name for name in model if name.startswith("captured_top_")]
-    return min(names, key=lambda name: abs(_percent(name) - 100 * share), default=None)
+    return min(names, key=lambda name: abs(percent_of_name(name) - 100 * share), default=None)
 
 
-def _percent(name: str) -> float:
+def percent_of_name(name: str) -> float:
+    """The top share, in percent, that the name of a captured share speaks of.
+
+    >>> percent_of_name("captured_top_0_5pct")
+    0.5
+    """
     return float(name.removeprefix("captured_top_").removesuffix("pct").replace("_", "."))
 
 
 def _captured_sentence(found: dict[str, Any], name: str, level: str) -> str:
     model = found["model"][name]["value"]
-    top = f"In the top {_percent(name):.10g} %"
+    top = f"In the top {percent_of_name(name):.10g} %"
     if model is None:
         return f"{top} there is nothing to find: no observation converted."
     if "scorecard" not in found:

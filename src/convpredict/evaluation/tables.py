@@ -1,0 +1,77 @@
+"""The comparison as a table for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from .sentences import Entry, percent_of_name
+
+DIGITS = {"log_loss": 5, "brier": 5, "smooth_calibration_error": 5, "binned_calibration_error": 5}
+TITLES = {
+    "auc": "AUC",
+    "average_precision": "Average precision",
+    "log_loss": "Log loss",
+    "brier": "Brier",
+    "smooth_calibration_error": "Calibration error, smooth",
+    "binned_calibration_error": "Calibration error, binned",
+    "calibration_slope": "Calibration slope",
+    "calibration_intercept": "Calibration intercept",
+    "calibration_ratio": "Predicted / observed",
+}
+BETTER = {"log_loss": "smaller", "brier": "smaller"} | {
+    "smooth_calibration_error": "smaller",
+    "binned_calibration_error": "smaller",
+    "calibration_slope": "1",
+    "calibration_intercept": "0",
+    "calibration_ratio": "1",
+}
+
+
+def metrics_table(part: dict[str, Any], *, title: str | None = None) -> Table:
+    """Metrics of one part (``metrics["test"]``): model, scorecard and difference, each with its interval.
+
+    >>> entry = {"value": .8754, "low": .861, "high": .89}
+    >>> counts = {"rows": 10, "leads": 5, "positives": 2, "converting_leads": 1, "base_rate": .2}
+    >>> table = metrics_table({"model": {"auc": entry}, "counts": counts, "interval": {"confidence": .95}})
+    >>> [column.header for column in table.columns], list(table.columns[1].cells)
+    (['', 'Model', 'Best'], ['.875 [.861, .890]'])
+    """
+    level = f"{100 * part['interval']['confidence']:.4g} %"
+    counts = part["counts"]
+    caption = f"{counts['rows']:,} observations of {counts['leads']:,} leads; [{level} interval over leads]"
+    table = Table(title=title, caption=caption, caption_justify="left")
+    table.add_column("")
+    who = [name for name in ("model", "scorecard", "difference") if name in part]
+    for name in who:
+        table.add_column(name.capitalize(), justify="right")
+    table.add_column("Best")
+    for metric in part["model"]:
+        digits = DIGITS.get(metric, 3)
+        cells = [_cell(part[name].get(metric), digits, signed=name == "difference") for name in who]
+        table.add_row(_title(metric), *cells, BETTER.get(metric, "larger"))
+    return table
+
+
+def _title(metric: str) -> str:
+    if metric.startswith("captured_top_"):
+        return f"Converters in the top {percent_of_name(metric):.10g} %"
+    return TITLES.get(metric, metric)
+
+
+def _cell(entry: Entry | None, digits: int, *, signed: bool) -> str:
+    if entry is None:
+        return ""
+    if entry["value"] is None:
+        return "undefined"
+    value = _number(entry["value"], digits, signed)
+    if entry["low"] is None:
+        return value
+    high = "none" if entry["high"] is None else _number(entry["high"], digits, signed)
+    return f"{value} [{_number(entry['low'], digits, signed)}, {high}]"
+
+
+def _number(value: float, digits: int, signed: bool) -> str:
+    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if abs(value) < 1 and text.lstrip("+-").startswith("0.") else text

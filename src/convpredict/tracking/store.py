@@ -1,0 +1,141 @@
+"""The connection to MLflow: quiet, without telemetry, without global state."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from convpredict.config.training import TrackingConfig
+from convpredict.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+DEFAULT_URI = "sqlite:///mlflow.db"
+_QUIET = {"MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+_PRIVATE = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+
+
+def tracking_uri(config: TrackingConfig | None = None) -> str:
+    """Where runs go: MLFLOW_TRACKING_URI, else the configuration's uri, else ``sqlite:///mlflow.db``.
+
+    >>> uri = tracking_uri(TrackingConfig(uri="sqlite:///other.db"))
+    >>> uri == os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///other.db")
+    True
+    """
+    return os.environ.get("MLFLOW_TRACKING_URI") or (config.uri if config else None) or DEFAULT_URI
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client of the store at ``uri``; a new SQLite file is created and set up, which takes two seconds.
+
+    MLflow's usage telemetry is switched off in this process's environment before it is imported, whatever the
+    environment said. Raises :class:`ConfigError` for a store that MLflow does not know or cannot open.
+    """
+    os.environ.update(_PRIVATE)
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    with quiet():
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+
+        _make_folder(uri)
+        try:
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            client.search_experiments(max_results=1)
+        except (MlflowException, ImportError, ValueError) as error:
+            raise _unusable(uri, error) from error
+        except Exception as error:
+            if type(error).__module__.startswith("sqlalchemy."):
+                raise _unusable(uri, error) from error
+            raise
+        return client
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep MLflow's and SQLAlchemy's own deprecations and upgrade notes away from the user."""
+    with warnings.catch_warnings():
+        for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ResourceWarning):
+            warnings.filterwarnings("ignore", category=category, module=r"(mlflow|sqlalchemy|alembic)\b")
+        yield
+
+
+def experiment_id(client: MlflowClient, name: str, uri: str) -> str:
+    """The id of an experiment, made if there is none; artifacts of SQLite stores go to ``mlruns`` beside.
+
+    Raises :class:`ConfigError` if it was deleted: MLflow keeps the name until it is restored or purged.
+    """
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=_artifact_folder(name, uri)))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage != "active":
+        raise ConfigError(
+            f"the MLflow experiment '{name}' at {shown(uri)} is deleted, so no run can be written to it; "
+            f"restore it (mlflow experiments restore --experiment-id {found.experiment_id}) or set "
+            "tracking.experiment to another name"
+        )
+    return str(found.experiment_id)
+
+
+def local_path(artifact_uri: str) -> Path | None:
+    """The folder that an artifact URI points to on this machine, or None if it lies elsewhere.
+
+    >>> local_path("file:///data/a%20b"), local_path("/data/x"), local_path("s3://bucket/x")
+    (PosixPath('/data/a b'), PosixPath('/data/x'), None)
+    """
+    parts = urlsplit(artifact_uri)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return Path(unquote(parts.path))
+    return Path(artifact_uri) if parts.scheme == "" else None
+
+
+def shown(uri: str) -> str:
+    """The URI without user and password.
+
+    >>> shown("postgresql://me:secret@host/db"), shown("sqlite:///mlflow.db")
+    ('postgresql://***@host/db', 'sqlite:///mlflow.db')
+    """
+    return re.sub(r"//[^/@]*@", "//***@", uri)
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    prefix = "sqlite:///"
+    path = uri.removeprefix(prefix).split("?")[0]
+    return Path(path) if uri.startswith(prefix) and path and path != ":memory:" else None
+
+
+def _make_folder(uri: str) -> None:
+    file = _sqlite_file(uri)
+    if file is not None:
+        file.absolute().parent.mkdir(parents=True, exist_ok=True)
+
+
+def _artifact_folder(name: str, uri: str) -> str | None:
+    file = _sqlite_file(uri)
+    if file is None:
+        return None
+    folder = re.sub(r"[^\w\-.]", "_", name).lstrip(".") or "experiment"
+    return (file.absolute().parent / "mlruns" / folder).as_uri()
+
+
+def _unusable(uri: str, error: Any) -> ConfigError:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return ConfigError(
+        f"MLflow cannot use the tracking store '{shown(uri)}': {shown(first)[:300]}. "
+        "Runs would not be recorded; set MLFLOW_TRACKING_URI or tracking.uri to a database like sqlite:///mlflow.db or to the "
+        "address of a tracking server, or train without tracking"
+    )

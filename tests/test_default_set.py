@@ -82,6 +82,11 @@ def test_values_that_are_nearly_unique_make_no_rates_and_no_categories() -> None
     assert [name for name in fitted.names if name.startswith("rate")] == ["rate_source"]
 
 
+def test_a_constant_makes_no_rates() -> None:
+    leads = [(f"l{i:02d}", day(i), None, {"source": "web"}) for i in range(30)]
+    assert "rate" not in families(fit(make_history(leads, conversions=[("l01", day(5))])))
+
+
 def test_owners_have_a_load() -> None:
     leads = [
         (f"l{i:02d}", day(i), None, {"sales_owner": f"o{i % 3}", "ownership": f"p{i % 3}"}) for i in range(60)

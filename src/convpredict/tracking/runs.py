@@ -187,7 +187,8 @@ def fetch_bundle(run_id: str, config: TrackingConfig | None = None, *, into: Pat
     if not folder.is_dir():
         raise BundleError(
             f"the MLflow run '{run_id}' has no folder '{BUNDLE}' among its artifacts "
-            f"({shown(record.artifacts)}), so there is nothing to score with; name a run that 'convpredict train' made"
+            f"({shown(record.artifacts)}), so there is nothing to score with; "
+            "name a run that 'convpredict train' made"
         )
     return folder
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -45,8 +46,8 @@ def connect(uri: str) -> MlflowClient:
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
 
-        _make_folder(uri)
         try:
+            _set_up(uri)
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)
         except (MlflowException, ImportError, ValueError) as error:
@@ -118,10 +119,25 @@ def _sqlite_file(uri: str) -> Path | None:
     return Path(path) if uri.startswith(prefix) and path and path != ":memory:" else None
 
 
-def _make_folder(uri: str) -> None:
+def _set_up(uri: str) -> None:
+    """Make a new SQLite store under another name and link it into place when it is whole.
+
+    MLflow creates tables and migrates them one by one: a second process that starts meanwhile, or after the
+    first was killed, would find half a store and fail.
+    """
+    from mlflow.tracking import MlflowClient
+
     file = _sqlite_file(uri)
-    if file is not None:
-        file.absolute().parent.mkdir(parents=True, exist_ok=True)
+    if file is None or file.exists():
+        return
+    file.absolute().parent.mkdir(parents=True, exist_ok=True)
+    fresh = file.with_name(f"{file.name}.{secrets.token_hex(4)}.new")
+    try:
+        MlflowClient(tracking_uri=f"sqlite:///{fresh}").search_experiments(max_results=1)
+        with suppress(FileExistsError):
+            os.link(fresh, file)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _artifact_folder(name: str, uri: str) -> str | None:
@@ -136,6 +152,6 @@ def _unusable(uri: str, error: Any) -> ConfigError:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return ConfigError(
         f"MLflow cannot use the tracking store '{shown(uri)}': {shown(first)[:300]}. "
-        "Runs would not be recorded; set MLFLOW_TRACKING_URI or tracking.uri to a database like sqlite:///mlflow.db or to the "
-        "address of a tracking server, or train without tracking"
+        "Runs would not be recorded; set MLFLOW_TRACKING_URI or tracking.uri to a database like "
+        "sqlite:///mlflow.db or to the address of a tracking server, or train without tracking"
     )

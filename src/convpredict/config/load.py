@@ -13,9 +13,12 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ..errors import ConfigError
+from .against_history import check_against_history
 from .messages import nearest, readable_errors
 from .root import Config
 from .training import ScorecardConfig
+
+__all__ = ["Project", "check_against_history", "config_digest", "config_schema", "load_project", "parse_project", "parse_scorecard"]
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -71,6 +74,19 @@ def parse_project(
     config = _validate(Config, raw, label)
     data_dir = Path(data) if data is not None else folder / config.data
     return Project(config=config, path=path or Path("."), data_dir=data_dir, digest=config_digest(config))
+
+
+def parse_scorecard(source: Path | str) -> ScorecardConfig:
+    """A scorecard alone, from a YAML file (a Path) or YAML text (a str). Raises :class:`ConfigError`.
+
+    >>> parse_scorecard("rules: [{kind: call, points: 5}]").rules[0].points
+    5.0
+    """
+    label = str(source) if isinstance(source, Path) else "the scorecard"
+    content = _parse_yaml(_read_text(source) if isinstance(source, Path) else source, label)
+    if not isinstance(content, dict):
+        raise ConfigError(f"{label} must be a mapping with 'rules'; got {_kind(content)}.")
+    return _validate(ScorecardConfig, content, label)
 
 
 def config_digest(config: BaseModel) -> str:
@@ -194,11 +210,8 @@ def _with_scorecard_file(raw: dict[str, Any], folder: Path, label: str) -> dict[
         raise ConfigError(
             f"{label}, scorecard.file: there is no file {path} (relative to the configuration file)."
         )
-    content = _parse_yaml(_read_text(path), str(path))
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} must be a mapping with 'rules'; got {_kind(content)}.")
-    _validate(ScorecardConfig, content, str(path))
-    return {**raw, "scorecard": content}
+    parse_scorecard(path)
+    return {**raw, "scorecard": _parse_yaml(_read_text(path), str(path))}
 
 
 def _validate(model: type[_Model], raw: dict[str, Any], label: str) -> _Model:

@@ -131,9 +131,15 @@ def _append(
     except pa.ArrowInvalid as error:
         if "UTF8" in str(error) or "UTF-8" in str(error):
             raise _encoding_error(path, encoding, label) from error
-        raise DataError(f"{label}: {path} cannot be read as CSV: {str(error).splitlines()[0]}.") from error
+        only_header = "Empty CSV" in str(error) or "Could not skip initial" in str(error)
+        if not only_header:
+            raise DataError(
+                f"{label}: {path} cannot be read as CSV: {str(error).splitlines()[0]}."
+            ) from error
     finally:
         watched.close()
+    if rejected and content.malformed[-1][1] == first_row + rows + rejected:
+        ends_in_break = "\n" in content.malformed[-1][2]
     if watched.quotes % 2 and ends_in_break:
         raise DataError(
             f"{label}: {path} has a quotation mark that is never closed, so everything after it would be one value. "

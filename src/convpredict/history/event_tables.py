@@ -90,8 +90,7 @@ def load_spend(
     names = ", ".join(["occurred_at", "amount", "recorded_at", *(quoted(name) for name in attributes)])
     if "event_id" not in readings:
         copies = workspace.one(
-            f"SELECT count(*) - (SELECT count(*) FROM (SELECT DISTINCT {names} FROM loading.spend "
-            "WHERE _reason IS NULL)) FROM loading.spend WHERE _reason IS NULL"
+            f"SELECT count(*) - (SELECT count(*) FROM (SELECT DISTINCT * FROM {raw.relation})) FROM {raw.relation}"
         )
         notes |= (
             {"exact copies of another row (kept: without event_id they may be real)": copies}

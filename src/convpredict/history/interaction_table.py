@@ -80,15 +80,17 @@ def _find_excluded(workspace: Workspace, relation: str, readings: Mapping[str, R
         connection.execute("CREATE TABLE loading.copies (_row BIGINT, _same BOOLEAN)")
     bad = workspace.one("SELECT count(*) FROM loading.statistics WHERE _by_kind = 1 AND _reason IS NOT NULL")
     overfull = workspace.one("SELECT count(*) FROM loading.overfull")
-    connection.execute("CREATE TABLE loading.bad_interactions (_row BIGINT, _reason VARCHAR)")
+    connection.execute(
+        f"CREATE TABLE loading.bad_interactions (_row BIGINT, _reason VARCHAR, lead_id {workspace.id_type})"
+    )
     if bad or overfull:
         connection.execute(
             "INSERT INTO loading.bad_interactions SELECT _row, coalesce(_reason, 'its lead has ' || o.n || "
-            f"' interactions, more than the {limit} allowed') FROM {relation} "
+            f"' interactions, more than the {limit} allowed'), lead_id FROM {relation} "
             "LEFT JOIN loading.overfull o USING (lead_row) WHERE _reason IS NOT NULL OR o.n IS NOT NULL"
         )
     connection.execute(
-        f"INSERT INTO loading.bad_interactions SELECT _row, '{CONFLICTING_EVENT}' FROM loading.copies WHERE NOT _same"
+        f"INSERT INTO loading.bad_interactions SELECT _row, '{CONFLICTING_EVENT}', NULL FROM loading.copies WHERE NOT _same"
     )
 
 

@@ -258,9 +258,10 @@ def _id_type(config: HistoryConfig, raw: Mapping[str, RawTable]) -> str:
 
 
 def _refuse_damaged_ids(workspace: Workspace, raw: Mapping[str, RawTable]) -> None:
-    for name in raw:
-        if name in ("conversions", "revenue", "attribute_changes"):
-            refuse_damaged_ids(workspace, name, f"loading.{name}", raw[name])
+    relations = {name: f"loading.{name}" for name in ("conversions", "revenue", "attribute_changes")}
+    for name, relation in {"interactions": "loading.bad_interactions", **relations}.items():
+        if name in raw:
+            refuse_damaged_ids(workspace, name, relation, raw[name])
 
 
 def _no_interactions() -> LoadedInteractions:

@@ -65,11 +65,11 @@ def _identifier(name: str) -> str:
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
-    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+    return kind.storage_type if isinstance(kind, pa.OpaqueType) else kind
 
 
 def _plain(column: pa.Array) -> pa.Array:
-    return column.storage if isinstance(column.type, pa.BaseExtensionType) else column
+    return column.storage if isinstance(column.type, pa.OpaqueType) else column
 
 
 def _first_line(error: Exception, uri: str) -> str:

@@ -72,6 +72,7 @@ def open_source(
     skipped = [row - position for position, (_, row, _) in enumerate(content.malformed)]
     row = "rowid + 1" if not skipped else f"rowid + 1 + len(list_filter({skipped}, lambda k: k <= rowid + 1))"
     raw = RawTable(target, row, describe(connection, target), label, origin)
+    digest = hashlib.sha256(f"{digest} {source.encoding} {source.delimiter}".encode()).hexdigest()
     return OpenedSource(raw, digest, content, [f"{label}: {entry}" for entry in content.renamed])
 
 

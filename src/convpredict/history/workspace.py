@@ -205,6 +205,9 @@ def run_select(workspace: Workspace, name: str, sql: str, sources: Iterable[str]
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise ConfigError(f"{key} must be exactly one SELECT over the sources.")
     connection.execute("SET search_path = 'source'")
+    threads = workspace.one("SELECT current_setting('threads')")
+    # One thread: without ORDER BY, joins and groups would give their rows in another order at every run.
+    connection.execute("SET threads = 1")
     try:
         connection.execute(f"CREATE TABLE {target} AS {statements[0].query}")
     except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException) as error:
@@ -216,6 +219,7 @@ def run_select(workspace: Workspace, name: str, sql: str, sources: Iterable[str]
         names = ", ".join(sorted(sources)) or "none"
         raise ConfigError(f"{key} cannot be run: {first_line(error)} Declared sources: {names}.") from None
     finally:
+        connection.execute(f"SET threads = {threads}")
         connection.execute("SET search_path = 'main'")
     return RawTable(target, "rowid + 1", describe(connection, target), key, key)
 

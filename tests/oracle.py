@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -54,6 +55,7 @@ class Event:
         return self.kind if column == "kind" else self.attributes.get(column)
 
 
+@lru_cache(maxsize=100_000)
 def microseconds(instant: datetime) -> int:
     aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
     return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,12 @@ KINDS = ("call", "mail", "visit", "form", None)
 OUTCOMES = (None, "good", "bad", "odd", "strange", "(other)")
 SOURCES = ("ads", None, "web", "fair", "partner")
 OWNERS = ("ann", "bob", "eve", None)
+CHANGED: dict[str, tuple[str | None, ...]] = {
+    "source": SOURCES,
+    "budget": ("4", None, "0.25", "-1e3"),
+    "renewal": ("2024-02-01T06:00:00+00:00", None, "2024-01-10", "2024-01-10T12:00:00+02:00"),
+}
+"""Attributes that change, with their values as the text that a log of changes holds."""
 
 
 def from_seed(seed: int) -> Choose:
@@ -33,10 +40,15 @@ def from_seed(seed: int) -> Choose:
     return lambda n: int(generator.integers(n))
 
 
+@lru_cache
+def below(n: int) -> st.SearchStrategy[int]:
+    return st.integers(0, n - 1)
+
+
 @st.composite
 def choices(draw: st.DrawFn) -> Choose:
     """Choices made by hypothesis."""
-    return lambda n: draw(st.integers(0, n - 1))
+    return lambda n: draw(below(n))
 
 
 def one_of(choose: Choose, values: tuple[Any, ...]) -> Any:
@@ -100,8 +112,8 @@ def make_conversion(choose: Choose, lead_id: Any) -> tuple[Any, ...]:
 
 
 def make_change(choose: Choose, lead_id: Any) -> tuple[Any, ...]:
-    name = one_of(choose, ("source", "budget"))
-    value = one_of(choose, SOURCES if name == "source" else ("4", None, "0.25", "-1e3"))
+    name = one_of(choose, tuple(CHANGED))
+    value = one_of(choose, CHANGED[name])
     return (lead_id, name, value, instant(choose), one_of(choose, (None, instant(choose))))
 
 

@@ -14,7 +14,7 @@ from convpredict.config.features import Feature
 from every_family import ACROSS_LEADS, OWN_ROWS, VOCABULARIES, every_family_set
 from factories import day
 from oracle import Rows, oracle
-from strategies import Choose, choices, from_seed, make_cutoff, make_rows
+from strategies import Choose, choices, from_seed, make_cutoff, make_event, make_leads, make_rows
 
 FEATURES = every_family_set()
 EXACT = {"count", "distinct", "last", "topic", "calendar", "load"}
@@ -48,7 +48,7 @@ def test_the_declarations_cover_every_family() -> None:
 
 
 @given(choices())
-@settings(max_examples=60)
+@settings(max_examples=100)
 def test_every_family_agrees_with_the_oracle(choose: Choose) -> None:
     rows = make_rows(choose)
     pairs = [(lead[0], make_cutoff(choose, rows)) for lead in rows.leads for _ in range(choose(4))]
@@ -65,6 +65,19 @@ def test_every_family_agrees_with_the_oracle_on_more_leads(seed: int) -> None:
     cells = build_cells(rows, pairs, FEATURES)
     assert len(cells) > 3000
     assert disagreements(rows, cells) == []
+
+
+def test_a_lead_with_hundreds_of_events_agrees_and_stays_the_same_when_asked_alone() -> None:
+    choose = from_seed(5)
+    lead = make_leads(choose, 1)[0]
+    events = [make_event(choose, lead[0]) for _ in range(300)]
+    rows = make_rows(choose).with_(leads=[lead], interactions=events, conversions=(), attribute_changes=())
+    pairs: list[Pair] = [(lead[0], make_cutoff(choose, rows)) for _ in range(24)]
+    cells = build_cells(rows, pairs, FEATURES)
+    assert disagreements(rows, cells) == []
+    for pair in pairs[::4]:
+        alone = build_cells(rows, [pair], FEATURES)
+        assert alone == {key: cell for key, cell in cells.items() if key[:2] == pair}
 
 
 def test_a_wrong_cell_would_be_noticed() -> None:

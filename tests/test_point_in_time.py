@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -62,7 +63,7 @@ def the_future_changes_nothing(choose: Choose, build: Build) -> None:
 
 
 @given(choices())
-@settings(max_examples=80)
+@settings(max_examples=150)
 def test_what_is_visible_only_later_changes_no_cell(choose: Choose) -> None:
     the_future_changes_nothing(choose, build_cells)
 
@@ -110,7 +111,8 @@ def with_attributes_of_today(rows: Rows, pairs: list[Pair], feature_set: Feature
     today = {lead[0]: dict(lead[3]) for lead in rows.leads}
     for lead_id, name, value, _, _ in sorted(rows.attribute_changes, key=lambda row: row[3]):
         if lead_id in today:
-            today[lead_id][name] = float(value) if name == "budget" and value else value
+            read: Any = {"budget": float, "renewal": datetime.fromisoformat}.get(name, str)
+            today[lead_id][name] = None if value is None else read(value)
     leads = [(*lead[:3], today[lead[0]]) for lead in rows.leads]
     return build_cells(rows.with_(leads=leads), pairs, feature_set)
 

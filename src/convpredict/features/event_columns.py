@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from .declarations import OTHER, FeatureColumn
 from .index import Bucket
-from .kernels import counts, decayed, distinct, extremes, gaps, lasts, recency, shares, sums, topics
-from .kernels.timeline import ALL, Timeline, make_timeline
+from .kernels import aggregates, counts, decayed, distinct, extremes, gaps, lasts, recency, shares, sums, topics
+from .kernels.timeline import ALL, Timeline, make_timeline, most
 
 ACTIVE_DAYS = "active_days"
 EVENT_FAMILIES = frozenset(
@@ -147,6 +147,7 @@ class Walk:
     numbers: npt.NDArray[np.float32]
     categories: npt.NDArray[np.int32]
     _groups: dict[str | None, npt.NDArray[np.int32]] = field(default_factory=dict)
+    _weights: dict[int, tuple[npt.NDArray[np.float64], npt.NDArray[np.int32]]] = field(default_factory=dict)
 
     def groups(self, by: str | None) -> tuple[npt.NDArray[np.int32], int]:
         """The group of each event (-1: none) and the number of groups."""
@@ -156,6 +157,12 @@ class Walk:
             else:
                 self._groups[by] = self.coding.slots[by][self.codes[by]]
         return self._groups[by], 1 if by is None else len(self.plan.groups[by])
+
+    def weights(self, half_life: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int32]]:
+        """Weights of the events for a half-life, and their eras."""
+        if half_life not in self._weights:
+            self._weights[half_life] = decayed.weigh(self.timeline.occurred_at, half_life)
+        return self._weights[half_life]
 
     def group_of(self, column: FeatureColumn) -> int:
         """The group of a column's value; 0 if the column is not split."""
@@ -249,26 +256,30 @@ def _recency(walk: Walk, job: Job) -> None:
 
 
 def _decayed(walk: Walk, job: Job) -> None:
+    groups, n_groups = walk.groups(job.declaration.by)
     half_lives = [column.half_life_us for column in job.columns if column.half_life_us is not None]
     lengths = list(dict.fromkeys(half_lives))
-    groups, n_groups = walk.groups(job.declaration.by)
     target = _grid(walk, job, lengths)
-    decayed.decayed(walk.timeline, groups, n_groups, np.array(lengths, np.int64), target, walk.numbers)
+    for number, length in enumerate(lengths):
+        weights, eras = walk.weights(length)
+        rows = target[:, number].copy()
+        decayed.decayed(walk.timeline, groups, n_groups, weights, eras, length, rows, walk.numbers)
 
 
 def _aggregate(walk: Walk, job: Job) -> None:
-    lengths = _window_lengths(job)
+    lengths, timeline = _window_lengths(job), walk.timeline
     groups, n_groups = walk.groups(job.declaration.by)
     windows, values = walk.windows(lengths), walk.values[job.declaration.attribute]
-    functions = {column.function for column in job.columns}
-    total, mean, largest, last = (_grid(walk, job, lengths, name) for name in ("sum", "mean", "max", "last"))
-    if functions & {"sum", "mean"}:
-        bits = values.view(np.int64)
-        sums.sum_and_mean(walk.timeline, groups, n_groups, bits, windows, total, mean, walk.numbers)
-    if "max" in functions:
-        extremes.maximum(walk.timeline, groups, n_groups, values, windows, largest, walk.numbers)
-    if "last" in functions:
-        recency.last_value(walk.timeline, groups, n_groups, values, windows, last, walk.numbers)
+    target = np.stack([_grid(walk, job, lengths, name) for name in ("sum", "mean", "max", "last")])
+    aggregates.aggregate(timeline, groups, n_groups, values, windows, target, walk.numbers)
+    if most(timeline.begins, timeline.ends) <= aggregates.FEW:
+        return
+    if bool((target[[aggregates.SUM, aggregates.MEAN]] >= 0).any()):
+        sums.sum_and_mean(timeline, groups, n_groups, values.view(np.int64), windows, target, walk.numbers)
+    if bool((target[aggregates.MAX] >= 0).any()):
+        extremes.maximum(timeline, groups, n_groups, values, windows, target, walk.numbers)
+    if bool((target[aggregates.LAST] >= 0).any()):
+        extremes.last_value(timeline, groups, n_groups, values, windows, target, walk.numbers)
 
 
 def _distinct(walk: Walk, job: Job) -> None:

@@ -7,28 +7,35 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from .timeline import most
+from .timeline import block_end, most
+
+_BLOCK = 64
 
 
 @njit(cache=True, nogil=True)
 def _tally(
-    timeline: Any, groups: Any, lead: int, windows: Any, changes: Any
+    timeline: Any, groups: Any, n_groups: int, windows: Any, lead: int, stop: int, sizes: Any
 ) -> None:  # pragma: no cover - compiled
-    """Changes of the counts of a lead from observation to observation, by [group * n_windows + window]."""
-    first = timeline.starts[lead]
-    last = timeline.starts[lead + 1]
-    width = last - first + 1
-    n_windows = len(windows)
-    for i in range(timeline.begins[lead], timeline.ends[lead]):
-        enter = timeline.enter[i]
-        if groups[i] < 0 or enter == last:
-            continue
-        for w in range(n_windows):
-            leave = timeline.leave[i, windows[w]]
-            if enter < leave:
-                place = (groups[i] * n_windows + w) * width - first
-                changes[place + enter] += 1
-                changes[place + leave] -= 1
+    """Counts of the leads ``lead <= l < stop`` by [observation, group, window], each lead on its own."""
+    base, n_windows = timeline.starts[lead], len(windows)
+    cells = n_groups * n_windows
+    sizes[: (timeline.starts[stop] - base) * cells] = 0
+    for current in range(lead, stop):
+        first, last = timeline.starts[current], timeline.starts[current + 1]
+        for i in range(timeline.begins[current], timeline.ends[current]):
+            group, enter = groups[i], timeline.enter[i]
+            if group < 0 or enter == last:
+                continue
+            for w in range(n_windows):
+                leave = timeline.leave[i, windows[w]]
+                if enter < leave:
+                    sizes[(enter - base) * cells + group * n_windows + w] += 1
+                    if leave < last:
+                        sizes[(leave - base) * cells + group * n_windows + w] -= 1
+        for o in range(first + 1, last):
+            here, before = (o - base) * cells, (o - 1 - base) * cells
+            for cell in range(cells):
+                sizes[here + cell] += sizes[before + cell]
 
 
 @njit(cache=True, nogil=True)
@@ -36,22 +43,21 @@ def count(
     timeline: Any, groups: Any, n_groups: int, windows: Any, target: Any, out: Any
 ) -> None:  # pragma: no cover - compiled
     """Number of interactions per group and window: row ``target[group, window]`` of ``out``."""
-    cells = n_groups * len(windows)
-    rows = target.reshape(cells)
-    changes = np.empty(cells * (most(timeline.starts, timeline.starts[1:]) + 1), np.int32)
-    for lead in range(len(timeline.begins)):
-        first, last = timeline.starts[lead], timeline.starts[lead + 1]
-        width = last - first + 1
-        changes[: cells * width] = 0
-        _tally(timeline, groups, lead, windows, changes)
-        for cell in range(cells):
-            row = rows[cell]
-            if row < 0:
-                continue
-            size = 0
-            for o in range(first, last):
-                size += changes[cell * width + o - first]
-                out[row, o] = size
+    n_windows = len(windows)
+    cells = n_groups * n_windows
+    sizes = np.empty(max(_BLOCK, most(timeline.starts, timeline.starts[1:])) * cells, np.int32)
+    lead = 0
+    while lead < len(timeline.begins):
+        stop = block_end(timeline.starts, lead, _BLOCK)
+        _tally(timeline, groups, n_groups, windows, lead, stop, sizes)
+        base, n = timeline.starts[lead], timeline.starts[stop] - timeline.starts[lead]
+        for group in range(n_groups):
+            for w in range(n_windows):
+                row, cell = target[group, w], group * n_windows + w
+                if row >= 0:
+                    for k in range(n):
+                        out[row, base + k] = sizes[k * cells + cell]
+        lead = stop
 
 
 @njit(cache=True, nogil=True)
@@ -62,19 +68,19 @@ def trend(
 
     ``windows`` are the short and the long one, ``share`` the ratio of their lengths.
     """
-    changes = np.empty(2 * n_groups * (most(timeline.starts, timeline.starts[1:]) + 1), np.int32)
-    for lead in range(len(timeline.begins)):
-        first, last = timeline.starts[lead], timeline.starts[lead + 1]
-        width = last - first + 1
-        changes[: 2 * n_groups * width] = 0
-        _tally(timeline, groups, lead, windows, changes)
+    sizes = np.empty(max(_BLOCK, most(timeline.starts, timeline.starts[1:])) * 2 * n_groups, np.int32)
+    lead = 0
+    while lead < len(timeline.begins):
+        stop = block_end(timeline.starts, lead, _BLOCK)
+        _tally(timeline, groups, n_groups, windows, lead, stop, sizes)
+        base, n = timeline.starts[lead], timeline.starts[stop] - timeline.starts[lead]
         for group in range(n_groups):
             row = target[group]
-            if row < 0:
-                continue
-            n_short, n_long = 0, 0
-            for o in range(first, last):
-                n_short += changes[2 * group * width + o - first]
-                n_long += changes[(2 * group + 1) * width + o - first]
-                empty = n_short == 0 and n_long == 0
-                out[row, o] = 0.0 if empty else np.log((n_short + 1) / (n_long * share + 1))
+            if row >= 0:
+                for k in range(n):
+                    place = (k * n_groups + group) * 2
+                    if sizes[place] == 0 and sizes[place + 1] == 0:
+                        out[row, base + k] = 0.0
+                    else:
+                        out[row, base + k] = np.log((sizes[place] + 1) / (sizes[place + 1] * share + 1))
+        lead = stop

@@ -68,7 +68,9 @@ def distinct(
         first, last = timeline.starts[lead], timeline.starts[lead + 1]
         width = last - first + 1
         changes[: n_windows * width] = 0
-        covered[: min(n_local, timeline.ends[lead] - timeline.begins[lead])] = first
+        for value in range(min(n_local, timeline.ends[lead] - timeline.begins[lead])):
+            for w in range(n_windows):
+                covered[value, w] = first
         for k in range(timeline.begins[lead], timeline.ends[lead]):
             i = timeline.order[k] if timeline.late else k
             if timeline.enter[i] == last:
@@ -76,8 +78,9 @@ def distinct(
             if local[i] < 0:
                 continue
             for w in range(n_windows):
-                begin = max(timeline.enter[i], covered[local[i], w])
-                end = timeline.leave[i, windows[w]]
+                begin, end = np.int64(timeline.enter[i]), timeline.leave[i, windows[w]]
+                if begin < covered[local[i], w]:
+                    begin = covered[local[i], w]
                 if begin < end:
                     changes[w * width + begin - first] += 1
                     changes[w * width + end - first] -= 1

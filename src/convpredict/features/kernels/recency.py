@@ -1,4 +1,4 @@
-"""Days since the last and since the first visible interaction, and the last value of a numeric attribute."""
+"""Days since the last and since the first visible interaction."""
 
 from __future__ import annotations
 
@@ -40,26 +40,3 @@ def recency(
                     out[row, o] = np.nan
                 else:
                     out[row, o] = (timeline.at[o] - timeline.occurred_at[chosen]) / MICROSECONDS_PER_DAY
-
-
-@njit(cache=True, nogil=True)
-def last_value(
-    timeline: Any, groups: Any, n_groups: int, values: Any, windows: Any, target: Any, out: Any
-) -> None:  # pragma: no cover - compiled
-    """Last value in the window that is not NaN, NaN without any: row ``target[group, window]`` of ``out``."""
-    met = np.empty(n_groups * most(timeline.starts, timeline.starts[1:]), np.int64)
-    for lead in range(len(timeline.begins)):
-        first, last = timeline.starts[lead], timeline.starts[lead + 1]
-        width = last - first
-        met[: n_groups * width] = -1
-        for i in range(timeline.begins[lead], timeline.ends[lead]):
-            if groups[i] >= 0 and timeline.enter[i] < last and not np.isnan(values[i]):
-                met[groups[i] * width + timeline.enter[i] - first] = i
-        for group in range(n_groups):
-            latest = -1
-            for o in range(first, last):
-                latest = max(latest, met[group * width + o - first])
-                for w in range(len(windows)):
-                    if target[group, w] >= 0:
-                        inside = latest >= 0 and timeline.leave[latest, windows[w]] > o
-                        out[target[group, w], o] = values[latest] if inside else np.nan

@@ -1,4 +1,4 @@
-"""Sums and means of a numeric attribute per window, exact whatever enters and leaves the window.
+"""Sums and means over windows with many interactions, exact whatever enters and leaves the window.
 
 A float is an integer of 53 bits times a power of two. Its bits are added to integer *limbs*, limb k counting in units
 of 2 ** (32 k - 1074). Integers add and subtract without error, so that the limbs of a window depend on the values in it
@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from .timeline import most
+from .aggregates import FEW, MEAN, SUM
+from .timeline import most, window_sizes
 
 _MANTISSA = (1 << 52) - 1
 _MASK = (1 << 32) - 1
@@ -62,69 +63,68 @@ def _total(limbs: Any, base: int) -> float:  # pragma: no cover - compiled
 
 
 @njit(cache=True, nogil=True)
-def sum_and_mean(
-    timeline: Any,
-    groups: Any,
-    n_groups: int,
-    bits: Any,
-    windows: Any,
-    target_sum: Any,
-    target_mean: Any,
-    out: Any,
+def _accumulate(
+    timeline: Any, groups: Any, bits: Any, lead: int, window: int, base: int, n_limbs: int, sizes: Any, limbs: Any
 ) -> None:  # pragma: no cover - compiled
-    """Sum (0 without any) and mean (NaN without any) per group and window, into the rows named by the targets.
+    """Sizes and limbs of one window by [group, observation], from the changes at each observation."""
+    first, last = timeline.starts[lead], timeline.starts[lead + 1]
+    width = last - first + 1
+    parts = np.empty(3, np.int64)
+    sizes[:] = 0
+    limbs[:] = 0
+    for i in range(timeline.begins[lead], timeline.ends[lead]):
+        enter, leave = timeline.enter[i], timeline.leave[i, window]
+        if groups[i] < 0 or _is_missing(bits[i]) or enter == last or enter >= leave:
+            continue
+        _split(bits[i], parts)
+        limb = (_place(bits[i]) >> 5) - base
+        place = groups[i] * width - first
+        sizes[place + enter] += 1
+        sizes[place + leave] -= 1
+        for part in range(3):
+            limbs[(place + enter) * n_limbs + limb + part] += parts[part]
+            limbs[(place + leave) * n_limbs + limb + part] -= parts[part]
+    for k in range(len(sizes)):
+        if k % width:
+            sizes[k] += sizes[k - 1]
+            for limb in range(k * n_limbs, (k + 1) * n_limbs):
+                limbs[limb] += limbs[limb - n_limbs]
+
+
+@njit(cache=True, nogil=True)
+def sum_and_mean(
+    timeline: Any, groups: Any, n_groups: int, bits: Any, windows: Any, target: Any, out: Any
+) -> None:  # pragma: no cover - compiled
+    """Sum and mean where a window holds more than ``FEW`` interactions: row ``target[function, group, window]``.
 
     ``bits`` are the values' bits as int64; those of NaN stand for a missing value.
     """
-    longest = most(timeline.starts, timeline.starts[1:]) + 1
-    n_windows = len(windows)
-    sizes = np.empty(n_groups * n_windows * longest, np.int64)
-    limbs = np.empty(n_groups * n_windows * longest * 4, np.int64)
-    parts = np.empty(3, np.int64)
     for lead in range(len(timeline.begins)):
+        begin, end = timeline.begins[lead], timeline.ends[lead]
         first, last = timeline.starts[lead], timeline.starts[lead + 1]
-        width = last - first + 1
-        cells = n_groups * n_windows * width
+        if end - begin <= FEW:
+            continue
         base, top = 1 << 20, 0
-        for i in range(timeline.begins[lead], timeline.ends[lead]):
+        for i in range(begin, end):
             if groups[i] >= 0 and not _is_missing(bits[i]) and timeline.enter[i] < last:
                 limb = _place(bits[i]) >> 5
                 base, top = min(base, limb), max(top, limb)
         n_limbs = max(top + 3 - base, 0)
-        if n_limbs * cells > len(limbs):
-            limbs = np.empty(n_limbs * cells, np.int64)
-        limbs[: n_limbs * cells] = 0
-        sizes[:cells] = 0
-        for i in range(timeline.begins[lead], timeline.ends[lead]):
-            enter = timeline.enter[i]
-            if groups[i] < 0 or _is_missing(bits[i]) or enter == last:
-                continue
-            _split(bits[i], parts)
-            limb = (_place(bits[i]) >> 5) - base
-            for w in range(n_windows):
-                leave = timeline.leave[i, windows[w]]
-                if enter < leave:
-                    place = (groups[i] * n_windows + w) * width - first
-                    sizes[place + enter] += 1
-                    sizes[place + leave] -= 1
-                    for part in range(3):
-                        limbs[(place + enter) * n_limbs + limb + part] += parts[part]
-                        limbs[(place + leave) * n_limbs + limb + part] -= parts[part]
-        for group in range(n_groups):
-            for w in range(n_windows):
-                row_sum, row_mean = target_sum[group, w], target_mean[group, w]
-                if row_sum < 0 and row_mean < 0:
-                    continue
-                size = 0
-                place = (group * n_windows + w) * width - first
+        width = last - first + 1
+        in_window = np.empty(width, np.int64)
+        sizes = np.empty(n_groups * width, np.int64)
+        limbs = np.empty(n_groups * width * n_limbs, np.int64)
+        for w in range(len(windows)):
+            window_sizes(timeline, lead, windows[w], in_window)
+            _accumulate(timeline, groups, bits, lead, windows[w], base, n_limbs, sizes, limbs)
+            for group in range(n_groups):
+                row_sum, row_mean = target[SUM, group, w], target[MEAN, group, w]
                 for o in range(first, last):
-                    size += sizes[place + o]
-                    begin = (place + o) * n_limbs
-                    if o > first:
-                        for k in range(begin, begin + n_limbs):
-                            limbs[k] += limbs[k - n_limbs]
-                    total = _total(limbs[begin : begin + n_limbs], base) if size else 0.0
+                    if in_window[o - first] <= FEW:
+                        continue
+                    k = group * width + o - first
+                    total = _total(limbs[k * n_limbs : (k + 1) * n_limbs], base) if sizes[k] else 0.0
                     if row_sum >= 0:
                         out[row_sum, o] = total
                     if row_mean >= 0:
-                        out[row_mean, o] = total / size if size else np.nan
+                        out[row_mean, o] = total / sizes[k] if sizes[k] else np.nan

@@ -115,3 +115,33 @@ def most(offsets: Any, stops: Any) -> int:  # pragma: no cover - compiled
     for k in range(len(stops)):
         largest = max(largest, stops[k] - offsets[k])
     return largest
+
+
+@njit(cache=True, nogil=True)
+def block_end(starts: Any, lead: int, size: int) -> int:  # pragma: no cover - compiled
+    """The lead before which a block of whole leads ends that begins with ``lead`` and has about ``size`` observations."""
+    stop = lead + 1
+    while stop < len(starts) - 1 and starts[stop + 1] - starts[lead] <= size:
+        stop += 1
+    return stop
+
+
+@njit(cache=True, nogil=True)
+def window_sizes(timeline: Any, lead: int, window: int, sizes: Any) -> None:  # pragma: no cover - compiled
+    """Number of a lead's interactions in W(c, w) at each of its observations, from ``sizes[0]`` on."""
+    entered, left, end = timeline.begins[lead], timeline.begins[lead], timeline.ends[lead]
+    first = timeline.starts[lead]
+    size = 0
+    for o in range(first, timeline.starts[lead + 1]):
+        while left < end and timeline.leave[left, window] <= o:
+            if timeline.enter[left] < timeline.leave[left, window]:
+                size -= 1
+            left += 1
+        while entered < end:
+            i = timeline.order[entered] if timeline.late else entered
+            if timeline.enter[i] > o:
+                break
+            entered += 1
+            if timeline.enter[i] < timeline.leave[i, window]:
+                size += 1
+        sizes[o - first] = size

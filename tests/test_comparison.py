@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from rich.console import Console
 
 from convpredict.config.training import EvaluationConfig
 from convpredict.evaluation import metrics
-from convpredict.evaluation.comparison import evaluate, metric_names
+from convpredict.evaluation.comparison import count_observations, evaluate, metric_names
 from convpredict.evaluation.sentences import state_comparison
+from convpredict.evaluation.tables import metrics_table
 
 CONFIG = EvaluationConfig(resamples=120)
 
@@ -55,6 +59,39 @@ def test_values_are_those_of_the_metrics(observations, result):
     assert scorecard["calibration_ratio"]["value"] == metrics.calibration_ratio(label, p_scorecard)
     for name, entry in result["test"]["difference"].items():
         assert entry["value"] == pytest.approx(model[name]["value"] - scorecard[name]["value"]), name
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda column: pa.array(column.to_pydatetime(), pa.timestamp("us", tz="UTC")),
+        lambda column: pa.chunked_array([pa.array(column.as_unit("us").asi8)]),
+        lambda column: column.as_unit("us").asi8,
+        lambda column: pd.Series(column, index=range(7, 7 + len(column))),
+        lambda column: column.tz_localize(None).to_numpy(),
+    ],
+    ids=["arrow", "arrow microseconds", "microseconds", "series", "numpy"],
+)
+def test_cutoffs_of_every_kind(convert):
+    cutoff = pd.date_range("2024-03-18", periods=3, freq="D", tz="UTC")
+    counts = count_observations(
+        np.array([0.0, 1.0, 1.0]), pa.chunked_array([["a", "b"], ["b"]]), convert(cutoff)
+    )
+    assert counts["leads"] == 2
+    assert counts["first_cutoff"] == "2024-03-18T00:00:00+00:00"
+    assert counts["last_cutoff"] == "2024-03-20T00:00:00+00:00"
+
+
+def test_the_table_shows_all_metrics_with_intervals(result):
+    console = Console(width=130, file=io.StringIO(), highlight=False)
+    console.print(metrics_table(result["test"], title="Test"))
+    text = console.file.getvalue()
+    auc = result["test"]["difference"]["auc"]
+    expected = f"{auc['value']:+.3f} [{auc['low']:+.3f}, {auc['high']:+.3f}]".replace("0.", ".")
+    assert expected in text
+    assert "Converters in the top 5 %" in text
+    assert "4,000 observations of 1,000 leads; [95 % interval over leads]" in text
+    assert len(metrics_table(result["test"]).rows) == len(metric_names(CONFIG))
 
 
 def test_counts_and_span(observations, result):

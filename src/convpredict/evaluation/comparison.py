@@ -7,13 +7,12 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from convpredict.config.training import EvaluationConfig
 
 from .calibration import Calibration
-from .inputs import check_labels
+from .inputs import check_labels, to_instants
 from .ranking import Ranking
 from .resampling import Resampled, Statistic, code_leads, interval, resample_leads
 
@@ -147,7 +146,7 @@ def count_observations(label: Floats, lead_ids: Any, cutoff: Any = None) -> dict
     }
     if cutoff is not None:
         _check_rows("cutoff", cutoff, len(label))
-        instants = pd.to_datetime(pd.Series(cutoff), utc=True)
+        instants = to_instants(cutoff)
         counts |= {"first_cutoff": instants.min().isoformat(), "last_cutoff": instants.max().isoformat()}
     return counts
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
@@ -60,6 +64,29 @@ def check_weights(weight: ArrayLike | None, rows: int) -> Floats:
     if (w < 0).any() or not (w > 0).any():
         raise ValueError("'weight' must hold no negative value, and at least one positive value")
     return w
+
+
+def to_series(values: Any) -> pd.Series[Any]:
+    """Any column (list, NumPy, pandas, Arrow) as a series numbered from 0.
+
+    >>> to_series(pa.chunked_array([["a"], ["b"]])).tolist()
+    ['a', 'b']
+    """
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        values = values.to_pandas()
+    return pd.Series(values).reset_index(drop=True)
+
+
+def to_instants(cutoff: Any) -> pd.Series[pd.Timestamp]:
+    """Cutoffs as UTC timestamps; integers are microseconds since 1970, as everywhere inside.
+
+    >>> to_instants([1_710_720_000_000_000])[0].isoformat()
+    '2024-03-18T00:00:00+00:00'
+    """
+    column = to_series(cutoff)
+    if pd.api.types.is_integer_dtype(column.dtype):
+        return pd.to_datetime(column, unit="us", utc=True)
+    return pd.to_datetime(column, utc=True)
 
 
 def _vector(values: ArrayLike, name: str) -> Floats:

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .inputs import to_series
+
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats | None], Floats]
 """Row weights (None: one each) in, statistics of shape (k,) out."""
@@ -37,7 +39,7 @@ def code_leads(lead_ids: Any) -> tuple[NDArray[np.intp], int]:
     >>> code_leads(["b", "a", "b"])
     (array([1, 0, 1]), 2)
     """
-    codes, leads = pd.factorize(pd.Series(lead_ids), sort=True)
+    codes, leads = pd.factorize(to_series(lead_ids), sort=True)
     if (codes < 0).any():
         raise ValueError(
             f"'lead_ids' must name a lead in every row; row {int(np.argmin(codes))} holds none. "

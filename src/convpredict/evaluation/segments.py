@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 from .calibration import equal_mass_bins
-from .inputs import check_labels, check_probabilities
+from .inputs import check_labels, check_probabilities, to_instants, to_series
 from .ranking import Ranking
 from .resampling import code_leads
 
@@ -55,7 +55,7 @@ def calibration_by_segment(
     y = check_labels(label)
     q = check_probabilities(p, len(y))
     lead, _ = code_leads(lead_ids)
-    segments = pd.Series(segment).reset_index(drop=True)
+    segments = to_series(segment)
     if not len(segments) == len(lead) == len(y):
         raise ValueError(
             f"'segment' has {len(segments)} rows, 'lead_ids' {len(lead)} and 'label' {len(y)}; "
@@ -93,7 +93,7 @@ def calibration_by_month(
     >>> table["month"].tolist(), table["ratio"].tolist()
     (['2024-03', '2024-04'], [inf, 0.4])
     """
-    month = pd.to_datetime(pd.Series(cutoff), utc=True).dt.strftime("%Y-%m")
+    month = to_instants(cutoff).dt.strftime("%Y-%m")
     table = calibration_by_segment(label, p, month, lead_ids, confidence=confidence)
     return table.rename(columns={"segment": "month"})
 

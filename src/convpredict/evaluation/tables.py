@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from .sentences import Entry, percent_of_name
 
-DIGITS = {"log_loss": 5, "brier": 5, "smooth_calibration_error": 5, "binned_calibration_error": 5}
+FINE = {"log_loss", "brier", "smooth_calibration_error", "binned_calibration_error"}
 TITLES = {
     "auc": "AUC",
     "average_precision": "Average precision",
     "log_loss": "Log loss",
     "brier": "Brier",
-    "smooth_calibration_error": "Calibration error, smooth",
-    "binned_calibration_error": "Calibration error, binned",
+    "smooth_calibration_error": "Smooth cal. error",
+    "binned_calibration_error": "Binned cal. error",
     "calibration_slope": "Calibration slope",
     "calibration_intercept": "Calibration intercept",
     "calibration_ratio": "Predicted / observed",
@@ -41,14 +42,15 @@ def metrics_table(part: dict[str, Any], *, title: str | None = None) -> Table:
     level = f"{100 * part['interval']['confidence']:.4g} %"
     counts = part["counts"]
     caption = f"{counts['rows']:,} observations of {counts['leads']:,} leads; [{level} interval over leads]"
-    table = Table(title=title, caption=caption, caption_justify="left")
-    table.add_column("")
+    table = Table(title=title, caption=caption, caption_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("", no_wrap=True)
     who = [name for name in ("model", "scorecard", "difference") if name in part]
     for name in who:
         table.add_column(name.capitalize(), justify="right")
     table.add_column("Best")
     for metric in part["model"]:
-        digits = DIGITS.get(metric, 3)
+        value = part["model"][metric]["value"]
+        digits = 3 if metric not in FINE else 4 if value is not None and value >= 0.1 else 5
         cells = [_cell(part[name].get(metric), digits, signed=name == "difference") for name in who]
         table.add_row(_title(metric), *cells, BETTER.get(metric, "larger"))
     return table
@@ -56,7 +58,7 @@ def metrics_table(part: dict[str, Any], *, title: str | None = None) -> Table:
 
 def _title(metric: str) -> str:
     if metric.startswith("captured_top_"):
-        return f"Converters in the top {percent_of_name(metric):.10g} %"
+        return f"Captured in top {percent_of_name(metric):.10g} %"
     return TITLES.get(metric, metric)
 
 

@@ -29,6 +29,7 @@ class LeadArrays(NamedTuple):
     diligence: Floats
     fit_probability: Floats
     drifts: npt.NDArray[np.bool_]
+    created_at: Integers  # µs
     stream: npt.NDArray[np.uint64]
 
 
@@ -38,10 +39,8 @@ class Outcome(NamedTuple):
     fit: npt.NDArray[np.int8]
     peak: Floats
     converted: Integers
-    converted_business: Floats
     converted_delay: Integers
     lost: Integers
-    lost_business: Floats
     stop: Integers
     mark: npt.NDArray[np.uint8]
     business: Floats
@@ -50,15 +49,14 @@ class Outcome(NamedTuple):
     delay: Integers
 
 
-def _empty_outcome(leads: int, rows: int) -> Outcome:
+def empty_outcome(leads: int, rows: int) -> Outcome:
+    """Room for the history of so many leads, with so many interactions together."""
     return Outcome(
         fit=np.zeros(leads, np.int8),
         peak=np.full(leads, np.nan),
         converted=np.zeros(leads, np.int64),
-        converted_business=np.zeros(leads),
         converted_delay=np.zeros(leads, np.int64),
         lost=np.zeros(leads, np.int64),
-        lost_business=np.zeros(leads),
         stop=np.zeros(leads, np.int64),
         mark=np.zeros(rows, np.uint8),
         business=np.zeros(rows),
@@ -78,12 +76,11 @@ def _with_rows(outcome: Outcome, used: int, rows: int) -> Outcome:
 
 @dataclass(frozen=True)
 class SimulatedChunk:
-    """Some leads with all that happened to them; ``created`` is in µs."""
+    """Some leads with all that happened to them."""
 
     population: Population
     lead: LeadArrays
     outcome: Outcome
-    created: Integers
     n_interactions: int
 
 
@@ -122,13 +119,15 @@ class Process:
         drifts = np.zeros(len(index), np.bool_)
         if config.drift is not None:
             drifts = population.codes["channel"] == drifting_channel(config)
+        created = arrival_times(position, self.rates.end, config.start)
         lead = LeadArrays(
-            created=arrival_times(position, self.rates.end, config.start),
+            created=created,
             hazard=self.hazard(population, population.arm),
             activity=population.activity,
             diligence=population.diligence,
             fit_probability=population.fit_probability,
             drifts=drifts,
+            created_at=self.instants(created),
             stream=lead_streams(config.seed, 0, index),
         )
         return population, lead
@@ -142,14 +141,14 @@ class Process:
         """Simulate the leads with these positions; a lead comes out the same whoever else is asked for."""
         population, lead = self.prepare(index)
         rows = int(len(index) * self.config.interactions_per_lead * 1.3) + 1_000
-        outcome, done, used = _empty_outcome(len(index), rows), 0, 0
+        outcome, done, used = empty_outcome(len(index), rows), 0, 0
         while True:
             done, used = simulate_leads(lead, done, used, self.rates, self.clock, self.origin, outcome)
             if done == len(index):
                 break
             rows *= 2
             outcome = _with_rows(outcome, used, rows)
-        return SimulatedChunk(population, lead, outcome, self.instants(lead.created), used)
+        return SimulatedChunk(population, lead, outcome, used)
 
     def instants(self, business: Floats) -> Integers:
         """UTC instants (µs) of business days since the start; NO_TIME where they are NaN."""
@@ -161,6 +160,6 @@ def calibrate_intensity(config: SimulatorConfig) -> float:
 
     Interactions weigh less where there are more of them, so conversions do not depend on it.
     """
-    update = {"leads": PILOT_LEADS, "seed": 0, "interactions_per_lead": 20.0}
+    update = {"leads": PILOT_LEADS, "seed": 0, "interactions_per_lead": 20.0, "drift": None}
     pilot = Process.of(config.model_copy(update=update), 1.0).run(np.arange(PILOT_LEADS))
     return config.interactions_per_lead * PILOT_LEADS / pilot.n_interactions

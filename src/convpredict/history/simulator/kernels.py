@@ -169,7 +169,6 @@ def simulate_one(
     season_max = math.exp(rates.activity_season)
     hazard_max = hazard * math.exp(rates.hazard_season) * max(1.0, rates.drift_factor)
     out.fit[i], out.peak[i], out.converted[i], out.lost[i] = fit, math.nan, NO_TIME, NO_TIME
-    out.converted_business[i] = out.lost_business[i] = math.inf
     while True:
         if phase == 2 and math.isnan(out.peak[i]):
             out.peak[i] = time
@@ -190,11 +189,11 @@ def simulate_one(
             continue
         draw -= rates.phase_loss[phase]
         if draw < 0.0:
-            out.lost[i], out.lost_business[i] = to_instant(time + origin, clock), time
+            out.lost[i] = to_instant(time + origin, clock)
             return n
         draw -= hazard_level(time, hazard, lead.drifts[i], rates) * _propensity(phase, interest, trust, rates)
         if draw < 0.0:
-            out.converted[i], out.converted_business[i] = to_instant(time + origin, clock), time
+            out.converted[i] = to_instant(time + origin, clock)
             out.converted_delay[i] = _draw_delay(state, rates)
             return n
         mark = _draw_mark(draw, activity_season(time, rates), interest, phase, lead, i, rates, state)

@@ -120,7 +120,7 @@ def _instants(values: npt.NDArray[np.int64]) -> pa.Array:
 def _leads(chunk: SimulatedChunk) -> pa.Table:
     columns = {
         "lead_id": pa.array(chunk.population.index + 1),
-        "created_at": _instants(chunk.created),
+        "created_at": _instants(chunk.lead.created_at),
         "lost_at": _instants(chunk.outcome.lost),
     }
     return pa.table(columns | attribute_columns(chunk.population))

@@ -178,6 +178,8 @@ def _integers(values: Any) -> Integers:
 
 def _microseconds(values: Any) -> Integers:
     column = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    if getattr(getattr(column, "dtype", None), "tz", None) is not None and hasattr(column, "dt"):
+        column = column.dt.tz_convert(None).to_numpy()
     if isinstance(column, np.ndarray) and column.dtype.kind == "M":
         column = column.astype("datetime64[us]")
     array = column if isinstance(column, pa.Array) else pa.array(column)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from .kernels import activity_season, hazard_level
+from .kernels import NO_TIME, activity_season, hazard_level
 
 STATES = 8
 """fit (low, high) x phase (quiet, warming, hot, faded); state = 4 * fit + phase."""
@@ -161,6 +161,11 @@ def conversion_probability(
 
 
 @njit(cache=True, nogil=True)
+def _is_over(converted: Any, lost: Any, cutoff: Any) -> Any:
+    return (converted != NO_TIME and converted < cutoff) or (lost != NO_TIME and lost < cutoff)
+
+
+@njit(cache=True, nogil=True)
 def true_probabilities(
     row: Any,
     cutoff: Any,
@@ -188,7 +193,7 @@ def true_probabilities(
             belief[4:] = lead.fit_probability[i] * rates.start[1]
             event, stop = (out.stop[i - 1] if i > 0 else 0), out.stop[i]
         now = cutoff_business[k]
-        if now < lead.created[i] or now > out.converted_business[i] or now > out.lost_business[i]:
+        if cutoff[k] < lead.created_at[i] or _is_over(out.converted[i], out.lost[i], cutoff[k]):
             continue
         while event < stop and out.occurred[event] < cutoff[k]:
             wait = out.business[event] - time

@@ -83,7 +83,7 @@ def test_cutoffs_of_every_kind(convert):
 
 
 def test_the_table_shows_all_metrics_with_intervals(result):
-    console = Console(width=105, file=io.StringIO(), highlight=False)
+    console = Console(width=110, file=io.StringIO(), highlight=False)
     console.print(metrics_table(result["test"], title="Test"))
     text = console.file.getvalue()
     auc = result["test"]["difference"]["auc"]

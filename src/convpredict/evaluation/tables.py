@@ -21,38 +21,41 @@ TITLES = {
     "calibration_intercept": "Calibration intercept",
     "calibration_ratio": "Predicted / observed",
 }
-BETTER = {"log_loss": "smaller", "brier": "smaller"} | {
-    "smooth_calibration_error": "smaller",
-    "binned_calibration_error": "smaller",
-    "calibration_slope": "1",
-    "calibration_intercept": "0",
-    "calibration_ratio": "1",
+BEST = {
+    "log_loss": "↓",
+    "brier": "↓",
+    "smooth_calibration_error": "↓",
+    "binned_calibration_error": "↓",
+    "calibration_slope": "→ 1",
+    "calibration_intercept": "→ 0",
+    "calibration_ratio": "→ 1",
 }
 
 
 def metrics_table(part: dict[str, Any], *, title: str | None = None) -> Table:
     """Metrics of one part (``metrics["test"]``): model, scorecard and difference, each with its interval.
 
+    The arrows say where better lies: larger, smaller, or towards 1 or 0.
+
     >>> entry = {"value": .8754, "low": .861, "high": .89}
     >>> counts = {"rows": 10, "leads": 5, "positives": 2, "converting_leads": 1, "base_rate": .2}
     >>> table = metrics_table({"model": {"auc": entry}, "counts": counts, "interval": {"confidence": .95}})
     >>> [column.header for column in table.columns], list(table.columns[1].cells)
-    (['', 'Model', 'Best'], ['.875 [.861, .890]'])
+    (['', 'Model'], ['.875 [.861, .890]'])
     """
     level = f"{100 * part['interval']['confidence']:.4g} %"
     counts = part["counts"]
     caption = f"{counts['rows']:,} observations of {counts['leads']:,} leads; [{level} interval over leads]"
-    table = Table(title=title, caption=caption, caption_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    table = Table(title=title, caption=caption, caption_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
     who = [name for name in ("model", "scorecard", "difference") if name in part]
     for name in who:
-        table.add_column(name.capitalize(), justify="right")
-    table.add_column("Best")
+        table.add_column(name.capitalize(), justify="right", no_wrap=True)
     for metric in part["model"]:
         value = part["model"][metric]["value"]
-        digits = 3 if metric not in FINE else 4 if value is not None and value >= 0.1 else 5
+        digits = 3 if metric not in FINE else 4 if value is not None and value >= 0.05 else 5
         cells = [_cell(part[name].get(metric), digits, signed=name == "difference") for name in who]
-        table.add_row(_title(metric), *cells, BETTER.get(metric, "larger"))
+        table.add_row(f"{_title(metric)} {BEST.get(metric, '↑')}", *cells)
     return table
 
 

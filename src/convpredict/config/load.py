@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import to_jsonable_python
 
 from ..errors import ConfigError
 from .against_history import check_against_history
@@ -99,7 +101,7 @@ def config_digest(config: BaseModel) -> str:
 
 def config_schema() -> dict[str, Any]:
     """The JSON schema of the configuration file, for editors and for ``convpredict config schema``."""
-    schema = Config.model_json_schema()
+    schema = Config.model_json_schema(schema_generator=_Schema)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     file_reference = {
         "type": "object",
@@ -109,6 +111,13 @@ def config_schema() -> dict[str, Any]:
     }
     schema["properties"]["scorecard"]["anyOf"].append(file_reference)
     return schema
+
+
+class _Schema(GenerateJsonSchema):
+    """JSON schema whose defaults are written as in YAML: durations as '30d'."""
+
+    def encode_default(self, dft: Any) -> Any:
+        return to_jsonable_python(dft, fallback=str)
 
 
 def _read_text(path: Path) -> str:

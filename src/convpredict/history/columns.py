@@ -174,7 +174,7 @@ def read_number(name: str, column: str, kind: str, key: str) -> Reading:
     source = quoted(column)
     if kind in _FLOATS:
         return Reading(
-            name, "number", f"nullif({source}::DOUBLE, 'nan'::DOUBLE)", f"{source} IS NULL", column
+            name, "number", f"nullif({source}::DOUBLE, 'nan'::DOUBLE)", f"({source} IS NULL OR isnan({source}))", column
         )
     numeric = kind in _INTEGERS or kind in _WIDE_INTEGERS or kind.startswith("DECIMAL") or kind == "BOOLEAN"
     if numeric:

@@ -91,12 +91,28 @@ def to_arrow(frame: Any, name: str) -> pa.Table:
             collected = frame.collect() if hasattr(frame, "collect") else frame
             return collected.to_arrow()
         if module == "pandas":
-            return pa.Table.from_pandas(frame, preserve_index=False)
+            return _pandas_to_arrow(frame, name)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"the frame {name} cannot be turned into Arrow: {error}. Give each column one type."
         ) from error
     raise DataError(f"the frame {name} is a {type(frame).__name__}; give a pandas, Polars or Arrow table.")
+
+
+def _pandas_to_arrow(frame: Any, name: str) -> pa.Table:
+    """Like ``pa.Table.from_pandas``, with zoned columns passed as UTC: pandas 3.1 warns when Arrow reads them itself."""
+    frame = frame.rename(columns=str)
+    if not frame.columns.is_unique:
+        repeated = sorted(set(frame.columns[frame.columns.duplicated()]))
+        raise DataError(f"the frame {name} has the column {', '.join(repeated)} more than once; rename one.")
+    zoned = [column for column in frame.columns if getattr(frame[column].dtype, "tz", None) is not None]
+    table = pa.Table.from_pandas(
+        frame.assign(**{column: frame[column].dt.tz_convert(None) for column in zoned}), preserve_index=False
+    )
+    for column in zoned:
+        instants = table[column].cast(pa.timestamp("us"), safe=False).cast(pa.timestamp("us", tz="UTC"))
+        table = table.set_column(table.column_names.index(column), column, instants)
+    return table
 
 
 def _config(

@@ -303,6 +303,10 @@ def _known_until(workspace: Workspace, loaded: _Loaded) -> datetime:
 
 def _final_report(workspace: Workspace, loaded: _Loaded, known_until: datetime) -> ValidationReport:
     undated = loaded.conversions["converted_at"].null_count
+    for name, table in workspace.reports.items():
+        if not table.accepted:
+            why = max(table.quarantined, key=lambda reason: table.quarantined[reason], default="the source has no rows")
+            workspace.warnings.append(f"{name}: no row of {table.read:,} is left ({why}).")
     return ValidationReport(
         tables=dict(workspace.reports),
         leads=loaded.leads.num_rows,

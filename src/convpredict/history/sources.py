@@ -191,7 +191,7 @@ def _open_parquet(
         starts = [0]
         for file in files[:-1]:
             starts.append(starts[-1] + int(sizes[str(file)]))
-        row = f"file_row_number + 1 + {starts}[file_index + 1]"
+        row = f"file_row_number + 1 + {starts}[(file_index + 1)::INTEGER]"
     return RawTable(relation, row, columns, label, origin, lazy=True)
 
 

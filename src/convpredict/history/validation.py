@@ -77,7 +77,7 @@ class ValidationReport:
 
 
 def check_share(name: str, table: TableReport, max_bad_share: float) -> None:
-    """Raise :class:`DataError` when too many rows of a table are bad, or none is left."""
+    """Raise :class:`DataError` when too many rows of a table are bad, or when no lead is left."""
     where = f"see {table.file}" if table.file else "give a quarantine folder to see them"
     top = ", ".join(
         f"{count:,} x {reason}"
@@ -89,7 +89,7 @@ def check_share(name: str, table: TableReport, max_bad_share: float) -> None:
             f"{max_bad_share:.1%}. Top reasons: {top}. The rows are set apart ({where}). Correct the export or the "
             "mapping, or raise history.validation.max_bad_share if that is the data's normal state."
         )
-    if table.read and not table.accepted:
+    if name == "leads" and not table.accepted:
         raise DataError(
             f"{name}: no row of {table.read:,} is left. Reasons: {top} ({where}). Check known_until too."
         )

@@ -126,11 +126,12 @@ def shuffled(choose: Choose, rows: list[Any]) -> list[Any]:
 
 
 def make_cutoff(choose: Choose, rows: Rows) -> datetime:
-    """A cutoff: exactly at a time in the history, a microsecond beside it, or anywhere."""
+    """A cutoff: at a time in the history or a window's length after it, a microsecond beside that, or anywhere."""
     times = [time for row in (*rows.interactions, *rows.attribute_changes) for time in instants_of(row)]
     times += [time for row in (*rows.leads, *rows.conversions) for time in instants_of(row)]
     at = one_of(choose, tuple(times)) if times and choose(4) else instant(choose, 0, STEPS + 8)
-    return at + timedelta(microseconds=one_of(choose, (0, 0, 1, -1)))
+    window = one_of(choose, (timedelta(0), timedelta(0), STEP, timedelta(days=7), timedelta(days=30)))
+    return at + window + timedelta(microseconds=one_of(choose, (0, 0, 1, -1)))
 
 
 def instants_of(row: tuple[Any, ...]) -> list[datetime]:

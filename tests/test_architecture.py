@@ -45,7 +45,7 @@ OWNERS = {
     "shap": (),
     "sklearn": ("training", "models", "evaluation"),
     "typer": ("cli.py",),
-    "yaml": ("config",),
+    "yaml": ("config", "models/scorecard.py"),
 }
 """Where each library may be imported: folders or files of the package."""
 

@@ -171,8 +171,7 @@ class _Watched(io.RawIOBase):
 def _open(path: Path) -> IO[bytes]:
     with path.open("rb") as stream:
         compressed = stream.read(2) == b"\x1f\x8b"
-    stream = gzip.open(path, "rb") if compressed else path.open("rb")
-    return cast("IO[bytes]", stream)
+    return cast("IO[bytes]", gzip.open(path, "rb")) if compressed else path.open("rb")
 
 
 def _read_header(path: Path, delimiter: str | None, encoding: str, label: str) -> tuple[list[str], int, str]:

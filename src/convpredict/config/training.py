@@ -79,12 +79,18 @@ class SplitConfig(Strict):
 
 
 class ModelConfig(Strict):
-    """The conversion model; every default was chosen by validation forward in time (see ConversionModel)."""
+    """The conversion model; every default was chosen by validation forward in time (see ConversionModel).
+
+    ``auto`` sizes are chosen for the data at hand, by validation forward in time and by lead inside the
+    training part. ``refit``: after the calibrator is chosen on the calibrate part, learn again from every row
+    whose label was known when the test part begins. ``monotone`` holds columns (names or globs) to a
+    direction. ``lightgbm`` passes parameters on.
+    """
 
     n_estimators: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto"
     num_leaves: Annotated[int, Field(ge=2)] | Literal["auto"] = "auto"
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.03
-    seeds: Annotated[int, Field(ge=1, le=50)] = 5
+    seeds: Annotated[int, Field(ge=1, le=50)] | Literal["auto"] = "auto"
     logistic_weight: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
     calibrators: Annotated[
         tuple[Literal["none", "sigmoid", "beta", "isotonic"], ...], Field(min_length=1)
@@ -96,51 +102,97 @@ class ModelConfig(Strict):
     )
     monotone: dict[str, Literal[-1, 1]] = Field(default_factory=dict)
     lightgbm: dict[str, Any] = Field(default_factory=dict)
-    seed: int = 0
+    refit: bool = True
+    seed: Annotated[int, Field(ge=0, lt=2**31 - 50)] = 0
+
+
+Points = Annotated[float, Field(allow_inf_nan=False)]
+Bound = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _check_bounds(at_least: float | None, below: float | None) -> None:
+    if at_least is not None and below is not None and below <= at_least:
+        raise ValueError(
+            f"'below' ({below:g}) must be larger than 'at_least' ({at_least:g}), or the rule never applies"
+        )
 
 
 class ActivityRule(Strict):
-    """Points for each interaction of a kind (of any if omitted), decayed by the half-life or in a window."""
+    """Points for each interaction of a kind (of any if omitted).
+
+    Counted within a window before the cutoff (``within``), or else decayed by the card's half-life, or else
+    over all time. ``at_most`` limits the size of what the rule gives or takes in all.
+    """
 
     kind: str | None = None
-    points: float
+    points: Points
     within: PositiveDuration | None = None
-    at_most: float | None = None
+    at_most: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
 class AttributeRule(Strict):
-    """Points for a lead attribute: equal to one of ``values``, or a number in [at_least, below)."""
+    """Points for a lead attribute: equal to one of ``values``, or a number in [at_least, below).
+
+    Of a date, the number is the days from it to the cutoff. A missing value gives no points.
+    """
 
     attribute: str
-    points: float
-    values: tuple[str, ...] | None = None
-    at_least: float | None = None
-    below: float | None = None
+    points: Points
+    values: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    at_least: Bound | None = None
+    below: Bound | None = None
 
     @model_validator(mode="after")
     def _some(self) -> AttributeRule:
-        if self.values is None and self.at_least is None and self.below is None:
+        ranged = self.at_least is not None or self.below is not None
+        if self.values is None and not ranged:
             raise ValueError("an attribute rule needs 'values', 'at_least' or 'below'")
+        if self.values is not None and ranged:
+            raise ValueError(
+                "an attribute rule has either 'values' or a range ('at_least', 'below'), not both"
+            )
+        _check_bounds(self.at_least, self.below)
         return self
 
 
 class TimingRule(Strict):
-    """Points when the days since the last interaction, or since creation, lie in [at_least, below)."""
+    """Points when the days since the last interaction (of a kind) or creation lie in [at_least, below).
+
+    A lead without such an interaction counts as if it were infinitely long ago.
+    """
 
     days_since: Literal["creation", "last_interaction"]
     kind: str | None = None
-    points: float
-    at_least: float | None = None
-    below: float | None = None
+    points: Points
+    at_least: Bound | None = None
+    below: Bound | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> TimingRule:
+        if self.at_least is None and self.below is None:
+            raise ValueError("a timing rule needs 'at_least' or 'below', in days")
+        if self.kind is not None and self.days_since == "creation":
+            raise ValueError("'kind' goes with days_since: last_interaction; a lead is created once")
+        _check_bounds(self.at_least, self.below)
+        return self
 
 
 class ScorecardConfig(Strict):
-    """Hand-set points, as marketing departments keep them: rules, a half-life, thresholds of grades."""
+    """Hand-set points, as marketing departments keep them: rules, a half-life, thresholds of grades.
+
+    ``thresholds`` names grades with the least points that earn them: ``{hot: 40, warm: 20}``.
+    """
 
     name: str = "scorecard"
     half_life: PositiveDuration | None = None
     rules: Annotated[tuple[ActivityRule | AttributeRule | TimingRule, ...], Field(min_length=1)]
-    thresholds: dict[str, float] = Field(default_factory=dict)
+    thresholds: dict[str, Points] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> ScorecardConfig:
+        if len(set(self.thresholds.values())) < len(self.thresholds):
+            raise ValueError("two grades of 'thresholds' have the same points, so one would never be given")
+        return self
 
 
 class EvaluationConfig(Strict):

@@ -1,0 +1,1 @@
+"""Models: the scorecard, the conversion model, calibration, explanations, and bundles of them."""

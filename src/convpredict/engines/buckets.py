@@ -1,8 +1,9 @@
 """Cut a history's interactions into buckets of leads, read once, in memory bounded by the bucket.
 
-The interactions are scanned once in batches. Strings become int32 codes, rows that no observation can see are
-dropped, and each batch is ordered by *cell* (a narrow range of leads). With more than one bucket the batches go to a
-temporary file, column by column; a bucket is then a run of neighbouring cells, loaded from every batch.
+The interactions are scanned once in batches. Strings become int32 codes, rows that no observation can see
+are dropped, and each batch is ordered by *cell*, a narrow range of leads. More events than one bucket may
+hold go to a temporary file, column by column. A bucket is a run of neighbouring cells, gathered from every
+batch.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from numba import njit
 from convpredict.history.history import History
 
 Ints = npt.NDArray[np.int64]
-CELLS_PER_BUCKET = 8
+BUCKET_EVENTS = 4_000_000
+_TASK_EVENTS = 250_000
+_BATCH_ROWS = 1_000_000
+_MAX_CELLS = 1_000
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Events:
     """Interactions of the leads ``lead_begin <= lead_row < lead_end``, in the order of the source.
 
     ``lead`` is lead_row - lead_begin; times are int64 µs; ``visible_at`` is ``None`` where no record is late;
-    ``codes`` holds one int32 array per category column (-1: missing), an index into the store's dictionary;
+    ``codes`` holds one int32 array per category column (-1: missing), an index into the values of the store;
     ``numbers`` one float64 array per numeric attribute (NaN: missing).
     """
 
@@ -48,10 +52,12 @@ class Events:
 
 @dataclass(frozen=True)
 class BucketRange:
-    """A bucket before it is loaded: a range of leads, the cells that hold it, and its number of events."""
+    """A bucket before it is loaded: a range of leads, of observations and of cells, and its number of events."""
 
     lead_begin: int
     lead_end: int
+    observation_begin: int
+    observation_end: int
     cell_begin: int
     cell_end: int
     n_events: int
@@ -79,30 +85,35 @@ class Dictionary:
             fresh = local.filter(pc.and_(pc.is_null(lookup), pc.is_valid(local)))
             self.values = pa.concat_arrays([self.values, fresh])
             lookup = pc.index_in(local, value_set=self.values)
-        codes = np.append(lookup.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32), np.int32(-1))
-        indices = encoded.indices.cast(pa.int32()).fill_null(len(local))
-        result: npt.NDArray[np.int32] = codes[indices.to_numpy(zero_copy_only=False)]
+        codes = np.append(_numpy(lookup.fill_null(-1)).astype(np.int32), np.int32(-1))
+        indices = encoded.indices.cast(pa.int32())
+        if indices.null_count:
+            indices = indices.fill_null(len(local))
+        elif np.array_equal(codes[:-1], np.arange(len(local))):
+            return _numpy(indices)
+        result: npt.NDArray[np.int32] = np.take(codes, _numpy(indices), mode="clip")
         return result
 
 
 @njit(cache=True, nogil=True)
 def _order_by_cell(
-    lead: Any, visible_at: Any, last_cutoff: Any, leads_per_cell: int, n_cells: int
+    lead: Any, visible_at: Any, last_cutoff: Any, shift: int, n_cells: int
 ) -> Any:  # pragma: no cover - compiled
     """Positions of the rows that some observation can see, ordered by cell, and where each cell starts."""
     starts = np.zeros(n_cells + 1, np.int64)
+    cells = np.empty(len(lead), np.int32)
     for i in range(len(lead)):
-        if visible_at[i] < last_cutoff[lead[i]]:
-            starts[lead[i] // leads_per_cell + 1] += 1
+        cells[i] = lead[i] >> shift if visible_at[i] < last_cutoff[lead[i]] else -1
+        if cells[i] >= 0:
+            starts[cells[i] + 1] += 1
     for cell in range(n_cells):
         starts[cell + 1] += starts[cell]
     cursor = starts[:-1].copy()
     order = np.empty(starts[n_cells], np.int64)
     for i in range(len(lead)):
-        if visible_at[i] < last_cutoff[lead[i]]:
-            cell = lead[i] // leads_per_cell
-            order[cursor[cell]] = i
-            cursor[cell] += 1
+        if cells[i] >= 0:
+            order[cursor[cells[i]]] = i
+            cursor[cells[i]] += 1
     return order, starts
 
 
@@ -112,20 +123,20 @@ class _Block:
 
     starts: Ints
     columns: tuple[npt.NDArray[Any], ...] = ()
-    places: tuple[tuple[int, np.dtype[Any]], ...] = ()
+    places: tuple[int, ...] = ()
 
 
 @dataclass
 class EventStore:
-    """The encoded interactions of a history, ready to be loaded bucket by bucket. Use it as a context manager."""
+    """The encoded interactions of a history, ready to be loaded bucket by bucket; a context manager."""
 
     categories: tuple[str, ...]
     numbers: tuple[str, ...]
     n_leads: int
-    leads_per_cell: int
+    cell_shift: int
     late: bool
-    dictionaries: dict[str, Dictionary]
     buckets: list[BucketRange] = field(default_factory=list)
+    _dictionaries: dict[str, Dictionary] = field(default_factory=dict)
     _blocks: list[_Block] = field(default_factory=list)
     _file: BinaryIO | None = None
 
@@ -142,11 +153,20 @@ class EventStore:
         self._blocks.clear()
         if self._file is not None:
             self._file.close()
-            self._file = None
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells; a cell holds ``1 << cell_shift`` leads."""
+        return max(1, -(-self.n_leads >> self.cell_shift))
+
+    @property
+    def n_events(self) -> int:
+        """Number of events kept."""
+        return sum(bucket.n_events for bucket in self.buckets)
 
     def values(self, column: str) -> list[str]:
         """The text values of a category column, in the order of their codes."""
-        texts: list[str] = self.dictionaries[column].values.to_pylist()
+        texts: list[str] = self._dictionaries[column].values.to_pylist()
         return texts
 
     def load(self, bucket: BucketRange) -> Events:
@@ -157,16 +177,15 @@ class EventStore:
             begin, end = int(block.starts[bucket.cell_begin]), int(block.starts[bucket.cell_end])
             for number, column in enumerate(columns):
                 target = column[position : position + end - begin]
-                if block.columns:
+                if self._file is None:
                     target[:] = block.columns[number][begin:end]
                 elif end > begin:
-                    offset, dtype = block.places[number]
-                    self._read(target, offset + begin * dtype.itemsize)
+                    _read(self._file, target, block.places[number] + begin * column.dtype.itemsize)
             position += end - begin
-        lead, occurred_at, tie = columns[0], columns[1], columns[2]
-        lead -= np.int32(bucket.lead_begin)
         first = 4 if self.late else 3
         middle = first + len(self.categories)
+        lead, occurred_at, tie = columns[:3]
+        lead -= np.int32(bucket.lead_begin)
         return Events(
             bucket.lead_begin,
             bucket.lead_end,
@@ -182,55 +201,105 @@ class EventStore:
         times = [np.int64] * (3 if self.late else 2)
         return [np.int32, *times, *[np.int32] * len(self.categories), *[np.float64] * len(self.numbers)]
 
-    def _read(self, target: npt.NDArray[Any], offset: int) -> None:
-        assert self._file is not None  # noqa: S101 - blocks without columns exist only beside a file
-        view = memoryview(target).cast("B")
-        while len(view):
-            size = os.preadv(self._file.fileno(), [view], offset)
-            if size == 0:
-                raise OSError("the temporary file of interactions ended early; is the disk full?")
-            view = view[size:]
-            offset += size
+    def append(self, batch: pa.RecordBatch, last_cutoff: Ints) -> None:
+        """Encode one batch of :meth:`History.scan`, order it by cell and keep it.
 
-    def append(self, batch: pa.RecordBatch, last_cutoff: Ints, n_cells: int) -> None:
-        """Encode one batch of :meth:`History.scan`, order it by cell and keep it."""
+        Rows are dropped that become visible at or after their lead's ``last_cutoff``.
+        """
         lead = _numpy(batch.column("lead_row"))
         occurred_at = _numpy(batch.column("occurred_at"))
         visible_at = _numpy(batch.column("visible_at")) if self.late else occurred_at
-        order, starts = _order_by_cell(lead, visible_at, last_cutoff, self.leads_per_cell, n_cells)
+        order, starts = _order_by_cell(lead, visible_at, last_cutoff, self.cell_shift, self.n_cells)
         columns = [lead, occurred_at, _numpy(batch.column("tie"))]
         if self.late:
             columns.append(visible_at)
-        columns += [self.dictionaries[name].encode(batch.column(name)) for name in self.categories]
+        columns += [self._dictionaries[name].encode(batch.column(name)) for name in self.categories]
         columns += [_finite(batch.column(name)) for name in self.numbers]
-        kept = tuple(column[order] for column in columns)
+        kept = tuple(np.take(column, order, mode="clip") for column in columns)
         if self._file is None:
-            self._blocks.append(_Block(starts, kept))
+            self._blocks.append(_Block(starts, columns=kept))
             return
         places = []
         for column in kept:
-            places.append((self._file.tell(), column.dtype))
+            places.append(self._file.tell())
             self._file.write(memoryview(column).cast("B"))
         self._blocks.append(_Block(starts, places=tuple(places)))
 
-    def cut(self, n_cells: int, bucket_events: int) -> None:
-        """Join neighbouring cells into buckets of at most ``bucket_events`` events (a cell is never cut)."""
+    def cut(self, lead_rows: npt.NDArray[np.int32], bucket_events: int, bucket_observations: int) -> None:
+        """Join neighbouring cells into buckets while they stay within both limits; a cell is never cut."""
         if self._file is not None:
             self._file.flush()
-        sizes = np.zeros(n_cells, np.int64)
+        sizes = np.zeros(self.n_cells, np.int64)
         for block in self._blocks:
             sizes += np.diff(block.starts)
-        begin, events = 0, 0
-        for cell, size in enumerate(sizes.tolist()):
-            if events and events + size > bucket_events:
-                self._add_bucket(begin, cell, events)
-                begin, events = cell, 0
-            events += size
-        self._add_bucket(begin, n_cells, events)
+        leads = np.minimum(np.arange(self.n_cells + 1) << self.cell_shift, self.n_leads)
+        observations = np.searchsorted(lead_rows, leads)
+        events = np.concatenate(([0], np.cumsum(sizes)))
+        begin = 0
+        for end in range(1, self.n_cells + 1):
+            full = end < self.n_cells and (
+                events[end + 1] - events[begin] > bucket_events
+                or observations[end + 1] - observations[begin] > bucket_observations
+            )
+            if full or end == self.n_cells:
+                bounds = (*leads[[begin, end]], *observations[[begin, end]], begin, end)
+                self.buckets.append(BucketRange(*map(int, (*bounds, events[end] - events[begin]))))
+                begin = end
 
-    def _add_bucket(self, begin: int, end: int, n_events: int) -> None:
-        first, last = begin * self.leads_per_cell, min(end * self.leads_per_cell, self.n_leads)
-        self.buckets.append(BucketRange(first, last, begin, end, n_events))
+
+def read_events(
+    history: History,
+    lead_rows: npt.NDArray[np.int32],
+    cutoffs: Ints,
+    *,
+    categories: Sequence[str] = (),
+    numbers: Sequence[str] = (),
+    bucket_events: int = BUCKET_EVENTS,
+    bucket_observations: int = 100_000,
+    spill_dir: Path | None = None,
+) -> EventStore:
+    """Read the interactions of a history once and cut them into buckets of leads.
+
+    ``lead_rows`` and ``cutoffs`` (int64 µs) are the observations, sorted by both: interactions that none of a
+    lead's observations can see are dropped. ``categories`` and ``numbers`` name the columns to keep (``kind``
+    or attributes). At most ``bucket_events`` events are held in memory at once; if there are more they pass
+    through a temporary file in ``spill_dir``. Buckets are smaller than that, so that they suit a CPU's cache.
+    """
+    task_events = min(bucket_events, max(_TASK_EVENTS, history.n_interactions // _MAX_CELLS))
+    n_cells = max(history.n_interactions // task_events, len(lead_rows) // bucket_observations, 1)
+    n_cells = max(min(n_cells, _MAX_CELLS), history.n_interactions // bucket_events, 1)
+    store = EventStore(
+        tuple(categories),
+        tuple(numbers),
+        history.n_leads,
+        max(0, (history.n_leads // n_cells).bit_length() - 1),
+        history.has_late_records,
+    )
+    store._dictionaries.update((name, Dictionary()) for name in categories)
+    if history.n_interactions > bucket_events:
+        store._file = tempfile.TemporaryFile(dir=spill_dir)  # noqa: SIM115 - closed by the store
+    last_cutoff = np.full(history.n_leads, np.iinfo(np.int64).min, np.int64)
+    last_cutoff[lead_rows] = cutoffs
+    try:
+        attributes = [name for name in (*categories, *numbers) if name != "kind"]
+        where = f"visible_at < {int(cutoffs.max())}" if len(cutoffs) else "false"
+        for batch in history.scan(attributes, where=where, batch_rows=_BATCH_ROWS):
+            store.append(batch, last_cutoff)
+        store.cut(lead_rows, task_events, bucket_observations)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _read(file: BinaryIO, target: npt.NDArray[Any], offset: int) -> None:
+    view = memoryview(target).cast("B")
+    while len(view):
+        size = os.preadv(file.fileno(), [view], offset)
+        if size == 0:
+            raise OSError("the temporary file of interactions ended early; is the disk full?")
+        view = view[size:]
+        offset += size
 
 
 def _numpy(column: pa.Array) -> npt.NDArray[Any]:
@@ -244,45 +313,3 @@ def _finite(column: pa.Array) -> npt.NDArray[np.float64]:
     array[~np.isfinite(array)] = np.nan
     array += 0.0
     return array
-
-
-def read_events(
-    history: History,
-    last_cutoff: Ints,
-    *,
-    categories: Sequence[str] = (),
-    numbers: Sequence[str] = (),
-    bucket_events: int = 4_000_000,
-    spill_dir: Path | None = None,
-) -> EventStore:
-    """Read the interactions of a history once and cut them into buckets of leads.
-
-    ``last_cutoff`` (int64 µs, one per lead) is the last cutoff at which the lead is observed, or the smallest int64 if
-    it never is: rows that become visible at or after it are dropped. ``categories`` and ``numbers`` name the columns to
-    keep (``kind`` or attributes). A bucket holds about ``bucket_events`` events; with more than one, the events pass
-    through a temporary file in ``spill_dir``.
-    """
-    expected = max(1, -(-history.n_interactions // bucket_events))
-    n_cells = 1 if expected == 1 else max(1, min(history.n_leads, expected * CELLS_PER_BUCKET))
-    leads_per_cell = max(1, -(-history.n_leads // n_cells))
-    n_cells = max(1, -(-history.n_leads // leads_per_cell))
-    store = EventStore(
-        tuple(categories),
-        tuple(numbers),
-        history.n_leads,
-        leads_per_cell,
-        history.has_late_records,
-        {name: Dictionary() for name in categories},
-    )
-    if n_cells > 1:
-        store._file = tempfile.TemporaryFile(dir=spill_dir)
-    try:
-        attributes = [name for name in (*categories, *numbers) if name != "kind"]
-        where = f"visible_at < {int(last_cutoff.max())}" if len(last_cutoff) else "false"
-        for batch in history.scan(attributes, where=where):
-            store.append(batch, last_cutoff, n_cells)
-        store.cut(n_cells, bucket_events)
-    except BaseException:
-        store.close()
-        raise
-    return store

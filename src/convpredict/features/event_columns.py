@@ -135,6 +135,14 @@ def code_values(plan: EventPlan, values: Mapping[str, Sequence[str]]) -> Coding:
     return Coding(slots, mapped, {name: len(texts) for name, texts in values.items()})
 
 
+@dataclass(frozen=True)
+class Matrices:
+    """Computed columns, one row each: float32 numbers and int32 codes; rows are longer than there are cells."""
+
+    numbers: npt.NDArray[np.float32]
+    categories: npt.NDArray[np.int32]
+
+
 @dataclass
 class Walk:
     """The timeline of some leads, what their events say, and the matrices that the kernels fill."""
@@ -180,43 +188,56 @@ def walk_events(
     cutoffs: npt.NDArray[np.int64],
     plan: EventPlan,
     coding: Coding,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    *,
+    reuse: Matrices | None = None,
+) -> Matrices:
     """Compute the event columns of some observations of a bucket's leads.
 
-    ``lead_rows`` and ``cutoffs`` (int64 µs) describe the observations, sorted by both. Returns a float32 matrix
-    with one row per column of ``plan.numbers`` and an int32 matrix (-1: missing) with one per column of
-    ``plan.categories``. A pure function of its arguments: a cell does not depend on the other observations.
+    ``lead_rows`` and ``cutoffs`` (int64 µs) describe the observations, sorted by both. Returns matrices with
+    one row per column of ``plan.numbers`` (NaN: missing) and of ``plan.categories`` (-1: missing), where cell
+    i < len(cutoffs) belongs to observation i; they are filled into ``reuse`` if that is large enough.
+    A pure function of its arguments: a cell does not depend on the other observations.
     """
     n = len(cutoffs)
-    numbers = np.empty((len(plan.numbers), _stride(n)), np.float32)
-    categories = np.empty((len(plan.categories), _stride(n)), np.int32)
+    if reuse is None or reuse.numbers.shape[1] < n:
+        # rows a multiple of 4 KiB apart would all fall into the same few sets of the cache
+        stride = (n + 15) // 1024 * 1024 + 1024 + 16
+        numbers = np.empty((len(plan.numbers), stride), np.float32)
+        reuse = Matrices(numbers, np.empty((len(plan.categories), stride), np.int32))
     if n and plan.jobs:
-        changes = np.flatnonzero(np.diff(lead_rows)) + 1
-        starts = np.concatenate(([0], changes, [n])).astype(np.int64)
-        leads = lead_rows[starts[:-1]].astype(np.int64) - bucket.lead_begin
-        begins, ends = bucket.lead_offsets[leads], bucket.lead_offsets[leads + 1]
-        first, last = int(begins[0]), int(ends[-1])
-        timeline = make_timeline(
-            begins - first,
-            ends - first,
-            starts,
-            np.ascontiguousarray(cutoffs, np.int64),
-            bucket.occurred_at[first:last],
-            bucket.visible_at[first:last],
-            np.array(plan.lengths, np.int64),
-            late=bucket.late,
-        )
-        codes = {name: bucket.codes[name][first:last] for name in plan.read_categories}
-        values = {name: bucket.numbers[name][first:last] for name in plan.read_numbers}
-        walk = Walk(plan, coding, timeline, codes, values, numbers, categories)
+        walk = _start(bucket, lead_rows, cutoffs, plan, coding, reuse)
         for job in plan.jobs:
             _RUN[job.family](walk, job)
-    return numbers[:, :n], categories[:, :n]
+    return reuse
 
 
-def _stride(n: int) -> int:
-    """Room for ``n`` cells in a row such that one column of the matrix does not fall into one set of the cache."""
-    return (n + 15) // 1024 * 1024 + 1024 + 16
+def _start(
+    bucket: Bucket,
+    lead_rows: npt.NDArray[np.int32],
+    cutoffs: npt.NDArray[np.int64],
+    plan: EventPlan,
+    coding: Coding,
+    matrices: Matrices,
+) -> Walk:
+    """The walk of some observations: their leads' part of the bucket, and its timeline."""
+    changes = np.flatnonzero(np.diff(lead_rows)) + 1
+    starts = np.concatenate(([0], changes, [len(cutoffs)])).astype(np.int64)
+    leads = lead_rows[starts[:-1]].astype(np.int64) - bucket.lead_begin
+    begins, ends = bucket.lead_offsets[leads], bucket.lead_offsets[leads + 1]
+    first, last = int(begins[0]), int(ends[-1])
+    timeline = make_timeline(
+        begins - first,
+        ends - first,
+        starts,
+        np.array(cutoffs, np.int64),
+        bucket.occurred_at[first:last],
+        bucket.visible_at[first:last],
+        np.array(plan.lengths, np.int64),
+        late=bucket.late,
+    )
+    codes = {name: bucket.codes[name][first:last] for name in plan.read_categories}
+    values = {name: bucket.numbers[name][first:last] for name in plan.read_numbers}
+    return Walk(plan, coding, timeline, codes, values, matrices.numbers, matrices.categories)
 
 
 def _window_lengths(job: Job) -> list[int]:

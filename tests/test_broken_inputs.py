@@ -8,12 +8,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from broken_inputs import CALLS, LEADS, PROJECT, WHOLE, WINS, Broken, write_sound_files
 
+from broken_inputs import CALLS, LEADS, PROJECT, WHOLE, WINS, Broken, write_sound_files
 from convpredict.config.load import parse_project
 from convpredict.errors import ConvpredictError, DataError
 from convpredict.history.history import History
 from convpredict.history.load import load_history
+from convpredict.history.validation import BadRowsError
 
 
 def _changed(changes: dict[str, Any]) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def test_what_stops_the_run_says_why(broken: Broken, tmp_path: Path) -> None:
     with pytest.raises(ConvpredictError) as caught:
         _load(tmp_path, broken.config, require=("conversions",))
     message = str(caught.value)
-    assert type(caught.value) is broken.error, message
+    assert isinstance(caught.value, broken.error), message
     assert caught.value.exit_code == broken.error.exit_code
     for part in broken.says:
         assert part in message
@@ -121,10 +122,7 @@ def test_a_bad_row_is_set_apart_with_its_reason(
     line = line.format("5805028000000645001").replace("'€ 2.900,00'", '"€ 2.900,00"')
     path.write_text(path.read_text() + line + "\n" + path.read_text().splitlines()[-1] + "\n")
     changes = {"history.validation": {"max_bad_share": 0.2}}
-    if file == "leads.csv":  # the repeated last lead is an exact duplicate; elsewhere it is one more row
-        duplicates = 1
-    else:
-        duplicates = 0
+    duplicates = 1 if file == "leads.csv" else 0  # the last lead again is a duplicate, elsewhere one more row
     history = _load(tmp_path, changes)
     assert history.report is not None
     report = history.report.tables[table]
@@ -164,8 +162,10 @@ def test_a_lead_with_absurdly_many_events_keeps_its_row_and_loses_its_events(tmp
     assert history.report.tables["interactions"].quarantined == {reason: 31}
     assert (history.n_leads, history.n_interactions) == (20, 19)
     assert history.query("SELECT count(*) AS n FROM interactions WHERE lead_row = 2")["n"].to_pylist() == [0]
-    with pytest.raises(DataError, match="31 x its lead has 31 interactions"):
+    with pytest.raises(BadRowsError, match="31 x its lead has 31 interactions") as caught:
         _load(tmp_path, {"history.validation": {"max_events_per_lead": 20, "max_bad_share": 0.3}})
+    assert caught.value.exit_code == 3
+    assert caught.value.report.tables["interactions"].quarantined == {reason: 31}
 
 
 def test_ten_million_events_on_one_lead_are_refused_with_the_count(tmp_path: Path) -> None:
@@ -173,7 +173,8 @@ def test_ten_million_events_on_one_lead_are_refused_with_the_count(tmp_path: Pat
 
     write_sound_files(tmp_path)
     duckdb.connect().execute(
-        "COPY (SELECT '5805028000000645003' AS Lead, TIMESTAMPTZ '2024-03-01' + to_milliseconds(i) AS At, 'ping' AS Kind "
+        "COPY (SELECT '5805028000000645003' AS Lead, 'ping' AS Kind, "
+        "TIMESTAMPTZ '2024-03-01' + to_milliseconds(i) AS At "
         f"FROM range(10_000_000) t(i)) TO '{tmp_path}/calls.parquet'"
     )
     with pytest.raises(DataError, match="10,000,000 x its lead has 10000000 interactions"):

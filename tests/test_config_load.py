@@ -105,7 +105,7 @@ def test_yaml_that_cannot_be_read_names_the_line(text: str, says: str) -> None:
         ({"labels": {"horizons": ["0d"]}}, "labels.horizons[0]: this duration must be longer than zero"),
         ({"labels": {"horizons": ["30"]}}, "labels.horizons[0]: a duration must be a whole number with a unit"),
         ({"labels": {"horizons": []}}, "labels.horizons: tuple should have at least 1 item"),
-        ({"observations": {"cutoffs": {"evry": "7d"}}}, "observations.cutoffs.evry: unknown key. Did you mean 'every'?"),
+        ({"observations": {"cutoffs": {"evry": "7d"}}}, "cutoffs.evry: unknown key. Did you mean 'every'?"),
         ({"observations": {"cutoffs": {"every": 7}}}, "observations.cutoffs.every: a duration needs a unit"),
         ({"observations": {"cutoffs": {"ages": ["7x"]}}}, "observations.cutoffs.ages[0]: a duration must be"),
         ({"sources": {"q": {"flie": "x.csv"}}}, "sources.q.flie: unknown key. Did you mean 'file'?"),

@@ -18,7 +18,17 @@ from convpredict.history.load import load_history
 
 IDS = st.sampled_from(["a", "b", "c", "old", "", "nan", None, "nobody"])
 TIMES = st.sampled_from(
-    ["2024-01-01", "2024-01-02T10:00Z", "2024-01-02T10:00Z", "2023-06-01", "0023-01-01", "9999-01-01", "", None, "x"]
+    [
+        "2024-01-01",
+        "2024-01-02T10:00Z",
+        "2024-01-02T10:00Z",
+        "2023-06-01",
+        "0023-01-01",
+        "9999-01-01",
+        "",
+        None,
+        "x",
+    ]
 )
 NUMBERS = st.sampled_from(["1", "2.5", "", "x", "inf", None])
 EVENT_IDS = st.sampled_from(["1", "2", "3", None, ""])
@@ -40,7 +50,8 @@ HISTORIES = st.fixed_dictionaries(
     {
         "leads": table_of(("lead_id", IDS), ("created_at", TIMES), ("size", NUMBERS), size=6),
         "interactions": table_of(
-            ("lead_id", IDS), ("occurred_at", TIMES), ("kind", IDS), ("amount", NUMBERS), ("event_id", EVENT_IDS), size=12
+            ("lead_id", IDS), ("occurred_at", TIMES), ("kind", IDS), ("amount", NUMBERS), ("event_id", EVENT_IDS),
+            size=12,
         ),
         "conversions": table_of(("lead_id", IDS), ("converted_at", TIMES), size=5),
         "revenue": table_of(("lead_id", IDS), ("occurred_at", TIMES), ("amount", NUMBERS), size=5),
@@ -69,8 +80,8 @@ def test_every_row_is_accounted_for(tables: dict[str, pa.Table], known_until: st
         folder = Path(name)
         try:
             history = load(tables, folder, known_until)
-        except DataError as error:
-            assert "history.leads" in str(error) or "leads: no row" in str(error)
+        except DataError:
+            assert not any(map(_may_be_sound, tables["leads"].to_pylist()))
             return
         assert history.report is not None
         for table, rows in tables.items():
@@ -84,7 +95,9 @@ def test_every_row_is_accounted_for(tables: dict[str, pa.Table], known_until: st
                 assert stored.num_rows == report.n_quarantined
                 assert stored["source_row"].cast(pa.string()).to_pylist() == stored["position"].to_pylist()
                 assert stored["reason"].null_count == 0
-        scanned = pa.Table.from_batches(history.scan(["position"]), schema=None) if history.n_interactions else None
+        scanned = (
+            pa.Table.from_batches(history.scan(["position"]), schema=None) if history.n_interactions else None
+        )
         kept = [] if scanned is None else [int(value) for value in scanned["position"].to_pylist()]
         path = folder / "quarantine" / "interactions.parquet"
         apart = pq.read_table(path)["source_row"].to_pylist() if path.exists() else []
@@ -95,6 +108,12 @@ def test_every_row_is_accounted_for(tables: dict[str, pa.Table], known_until: st
         rows = history.conversions["lead_row"].to_pylist()
         assert rows == sorted(set(rows))
         assert history.leads["lead_id"].to_pylist() == sorted(set(history.leads["lead_id"].to_pylist()))
+
+
+def _may_be_sound(lead: dict[str, str | None]) -> bool:
+    known = lead["lead_id"] in {"a", "b", "c", "old", "nobody"}
+    early = lead["created_at"] in {"2024-01-01", "2023-06-01"}
+    return known and early and lead["size"] not in {"x", "inf"}
 
 
 def test_the_same_tables_give_the_same_history_twice() -> None:

@@ -18,9 +18,12 @@ class HistorySpan(Protocol):
     """What is looked at: the leads' ``created_at`` and the end of complete data."""
 
     @property
-    def leads(self) -> Any: ...
+    def leads(self) -> Any:
+        """The Arrow table of leads."""
+
     @property
-    def known_until(self) -> datetime: ...
+    def known_until(self) -> datetime:
+        """The end of complete data."""
 
 
 def check_against_history(config: Config, history: HistorySpan) -> None:

@@ -69,8 +69,8 @@ def _known_timezone(name: str) -> str:
 TimeZone = Annotated[str, AfterValidator(_known_timezone)]
 """A time zone by its IANA name; local times without offset are read in it.
 
-A local time that daylight saving skips is moved forward by the gap; one that it repeats is taken as the later of the
-two (so that nothing is known too early). Both are counted.
+A local time that daylight saving skips is moved forward by the gap; one that it repeats is taken as the
+later of the two (so that nothing is known too early). Both are counted.
 """
 
 
@@ -117,11 +117,12 @@ class AttributeConfig(Strict):
 
 
 class TableConfig(Strict):
-    """One of the tables of a history: a source with a column mapping, or a DuckDB SELECT over the named sources.
+    """One of the tables of a history: a source with a column mapping, or a DuckDB SELECT over the named
+    sources.
 
-    ``columns`` maps convpredict's names (``lead_id``, ``created_at`` ...) to the source's; a column that already has
-    the right name needs no entry. ``attributes`` names the columns to keep, with their type. Times that are text are
-    ISO 8601, or follow ``time_format`` (strptime; several are tried in turn).
+    ``columns`` maps convpredict's names (``lead_id``, ``created_at`` ...) to the source's; a column that
+    already has the right name needs no entry. ``attributes`` names the columns to keep, with their type.
+    Times that are text are ISO 8601, or follow ``time_format`` (strptime; several are tried in turn).
     """
 
     source: str | None = None
@@ -230,11 +231,12 @@ class KindOutage(Strict):
 
 
 class SimulatorConfig(Strict):
-    """A simulated history: its size, its calendar and what is planted in it (see docs/reference/simulator.md).
+    """A simulated history: its size, its calendar and what is planted in it (see
+    docs/reference/simulator.md).
 
     ``split_test_effect`` is the mean log hazard ratio of the arm ``treatment``; ``late_share`` the share of
-    interactions and conversions that are recorded hours or days after they occurred; ``chunk_leads`` bounds the
-    memory and changes nothing else.
+    interactions and conversions that are recorded hours or days after they occurred; ``chunk_leads`` bounds
+    the memory and changes nothing else.
     """
 
     leads: Annotated[int, Field(gt=0)] = 20_000

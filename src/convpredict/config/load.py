@@ -20,7 +20,15 @@ from .messages import nearest, readable_errors
 from .root import Config
 from .training import ScorecardConfig
 
-__all__ = ["Project", "check_against_history", "config_digest", "config_schema", "load_project", "parse_project", "parse_scorecard"]
+__all__ = [
+    "Project",
+    "check_against_history",
+    "config_digest",
+    "config_schema",
+    "load_project",
+    "parse_project",
+    "parse_scorecard",
+]
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -29,7 +37,8 @@ _Model = TypeVar("_Model", bound=BaseModel)
 class Project:
     """A configuration, where it was read, the folder of its data, and its digest.
 
-    ``digest`` is the SHA-256 of the canonical JSON of the resolved configuration: defaults spelled out, keys sorted.
+    ``digest`` is the SHA-256 of the canonical JSON of the resolved configuration: defaults spelled out, keys
+    sorted.
     """
 
     config: Config
@@ -41,8 +50,9 @@ class Project:
 def load_project(path: Path, *, data: Path | None = None, overrides: Sequence[str] = ()) -> Project:
     """Read a YAML configuration file.
 
-    ``data`` replaces the folder that relative source paths start from; each of ``overrides`` is ``key=value`` with a
-    dotted key, the value read as YAML (``labels.horizons=[14d, 30d]``). Raises :class:`ConfigError`.
+    ``data`` replaces the folder that relative source paths start from; each of ``overrides`` is
+    ``key=value`` with a dotted key, the value read as YAML (``labels.horizons=[14d, 30d]``). Raises
+    :class:`ConfigError`.
     """
     path = Path(path)
     return parse_project(_read_text(path), path=path, data=data, overrides=overrides)
@@ -55,7 +65,8 @@ def parse_project(
     data: Path | None = None,
     overrides: Sequence[str] = (),
 ) -> Project:
-    """Like :func:`load_project`, from YAML text or a mapping; relative paths start from ``path``'s folder, or here.
+    """Like :func:`load_project`, from YAML text or a mapping; relative paths start from ``path``'s folder,
+    or here.
 
     >>> project = parse_project({
     ...     "name": "tiny", "sources": {"people": {"file": "people.csv"}},

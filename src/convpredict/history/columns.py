@@ -30,8 +30,8 @@ class Reading:
     """How one column is read.
 
     ``value`` gives the canonical value (times: µs since 1970 UTC), ``missing`` whether nothing is there,
-    ``local`` the naive local time where a declared time zone was applied, ``unzoned`` whether a time lacks both an
-    offset and a declared zone.
+    ``local`` the naive local time where a declared time zone was applied, ``unzoned`` whether a time lacks
+    both an offset and a declared zone.
     """
 
     name: str
@@ -48,8 +48,8 @@ def read_columns(
 ) -> dict[str, Reading]:
     """The readings of a table's columns and attributes, by convpredict's names.
 
-    ``id_type`` is ``BIGINT`` or ``VARCHAR``. Raises :class:`DataError` for a missing column or an id that cannot be
-    one, :class:`ConfigError` for naive times without a time zone.
+    ``id_type`` is ``BIGINT`` or ``VARCHAR``. Raises :class:`DataError` for a missing column or an id that
+    cannot be one, :class:`ConfigError` for naive times without a time zone.
     """
     readings: dict[str, Reading] = {}
     for name, role in TABLE_COLUMNS[table].items():
@@ -174,7 +174,11 @@ def read_number(name: str, column: str, kind: str, key: str) -> Reading:
     source = quoted(column)
     if kind in _FLOATS:
         return Reading(
-            name, "number", f"nullif({source}::DOUBLE, 'nan'::DOUBLE)", f"({source} IS NULL OR isnan({source}))", column
+            name,
+            "number",
+            f"nullif({source}::DOUBLE, 'nan'::DOUBLE)",
+            f"({source} IS NULL OR isnan({source}))",
+            column,
         )
     numeric = kind in _INTEGERS or kind in _WIDE_INTEGERS or kind.startswith("DECIMAL") or kind == "BOOLEAN"
     if numeric:

@@ -47,10 +47,11 @@ def read_csv_files(
     delimiter: str | None = None,
     encoding: str = "utf-8",
 ) -> CsvContent:
-    """Create the DuckDB table ``target`` from CSV files with the same header; every column is text, '' where empty.
+    """Create the DuckDB table ``target`` from CSV files with the same header; every column is text, '' where
+    empty.
 
-    ``label`` names the configuration key in messages. Raises :class:`DataError` for empty, damaged or wrongly encoded
-    files and :class:`ConfigError` for an unknown encoding.
+    ``label`` names the configuration key in messages. Raises :class:`DataError` for empty, damaged or
+    wrongly encoded files and :class:`ConfigError` for an unknown encoding.
     """
     content: CsvContent | None = None
     for path in files:

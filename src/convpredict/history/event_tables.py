@@ -21,7 +21,8 @@ _TIMES = {"converted_at", "occurred_at", "recorded_at", "valid_from"}
 def load_conversions(workspace: Workspace, raw: RawTable, readings: Mapping[str, Reading]) -> pa.Table:
     """One row per converted lead: its first dated conversion, or a null date where none is known.
 
-    A conversion in quarantine still says that the lead converted: without a sound date the lead counts as undated.
+    A conversion in quarantine still says that the lead converted: without a sound date the lead counts as
+    undated.
     """
     connection, table = workspace.connection, "loading.conversions"
     notes = _create(workspace, "conversions", raw, readings)
@@ -123,7 +124,8 @@ def load_attribute_changes(
     if numbers:
         workspace.connection.execute(
             f"UPDATE {table} SET _reason = 'value cannot be read as a number' WHERE _reason IS NULL AND "
-            f"attribute IN ({numbers}) AND value IS NOT NULL AND NOT coalesce(isfinite(TRY_CAST(value AS DOUBLE)), FALSE)"
+            f"attribute IN ({numbers}) AND value IS NOT NULL "
+            "AND NOT coalesce(isfinite(TRY_CAST(value AS DOUBLE)), FALSE)"
         )
     duplicates = _finish(workspace, "attribute_changes", raw, readings)
     _report(workspace, "attribute_changes", duplicates, notes)

@@ -35,13 +35,13 @@ def history_from_frames(
 ) -> History:
     """A validated :class:`History` from pandas, Polars or Arrow tables with convpredict's column names.
 
-    Attributes that are not named are all further columns of ``leads``, ``interactions`` and ``spend``, typed by their
-    dtype: numbers, times (leads only), everything else as categories. ``timezone`` is the zone of naive times.
-    Raises like :func:`load_history`; bad rows are counted in ``history.report``.
+    Attributes that are not named are all further columns of ``leads``, ``interactions`` and ``spend``, typed
+    by their dtype: numbers, times (leads only), everything else as categories. ``timezone`` is the zone of
+    naive times. Raises like :func:`load_history`; bad rows are counted in ``history.report``.
 
     >>> import pandas as pd
     >>> history = history_from_frames(
-    ...     leads=pd.DataFrame({"lead_id": ["a", "b"], "created_at": ["2024-01-01", "2024-01-02"], "source": ["web", "fair"]}),
+    ...     leads=pd.DataFrame({"lead_id": ["a", "b"], "created_at": ["2024-01-01"] * 2, "source": ["web", "fair"]}),
     ...     interactions=pd.DataFrame({"lead_id": ["a"], "occurred_at": ["2024-01-03T09:00Z"], "kind": ["call"]}),
     ...     timezone="UTC")
     >>> history.n_leads, history.n_interactions, history.lead_attributes
@@ -100,7 +100,7 @@ def to_arrow(frame: Any, name: str) -> pa.Table:
 
 
 def _pandas_to_arrow(frame: Any, name: str) -> pa.Table:
-    """Like ``pa.Table.from_pandas``, with zoned columns passed as UTC: pandas 3.1 warns when Arrow reads them itself."""
+    """Like ``pa.Table.from_pandas``; zoned columns pass as UTC, for pandas 3.1 warns when Arrow reads them."""
     frame = frame.rename(columns=str)
     if not frame.columns.is_unique:
         repeated = sorted(set(frame.columns[frame.columns.duplicated()]))
@@ -138,7 +138,7 @@ def _config(
 
 
 def _infer(name: str, table: pa.Table) -> dict[str, AttributeType]:
-    """Attributes by dtype: numbers, times, else categories; columns that fit no attribute of this table are left out."""
+    """Attributes by dtype: numbers, times, else categories; what the table cannot carry is left out."""
     allowed = TABLE_ATTRIBUTES.get(name, ())
     found: dict[str, AttributeType] = {}
     for field in table.schema:

@@ -26,17 +26,18 @@ class History:
         lead_id (string or int64, unique, ascending: a lead's position is its ``lead_row``), created_at,
         lost_at (null: not lost), then one column per attribute (string, float64 or timestamp).
     ``conversions``
-        lead_row, converted_at (null: the lead converted, nobody knows when), recorded_at (null: when it happened).
-        At most one row a lead: the first dated conversion wins.
+        lead_row, converted_at (null: the lead converted, nobody knows when), recorded_at (null: when it
+        happened). At most one row a lead: the first dated conversion wins.
     ``revenue``
         lead_row, occurred_at, amount, recorded_at.
     ``spend``
-        occurred_at, amount, recorded_at, then its attributes (channel, campaign ...), which share names with lead attributes.
+        occurred_at, amount, recorded_at, then its attributes (channel, campaign ...), which share names with
+        lead attributes.
     ``attribute_changes``
         lead_row, attribute, value (string), valid_from, recorded_at.
     ``interactions`` (scanned, see :meth:`scan`)
-        lead_row int32, occurred_at int64 µs, visible_at int64 µs, tie int64 (order among equal times), kind string,
-        then one column per attribute (string or float64).
+        lead_row int32, occurred_at int64 µs, visible_at int64 µs, tie int64 (order among equal times), kind
+        string, then one column per attribute (string or float64).
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -64,7 +65,8 @@ class History:
     ) -> Iterator[pa.RecordBatch]:
         """Yield the interactions in record batches, unordered.
 
-        ``attributes`` names the attribute columns wanted beside lead_row, occurred_at, visible_at, tie and kind;
+        ``attributes`` names the attribute columns wanted beside lead_row, occurred_at, visible_at, tie and
+        kind;
         ``where`` is a SQL condition over these columns.
         """
         columns = ", ".join(f'"{name}"' for name in (*INTERACTION_COLUMNS, *attributes))

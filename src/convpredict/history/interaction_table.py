@@ -1,4 +1,4 @@
-"""Interactions: validated in one scan, then a view (Parquet stays where it is) or a table with the History's columns."""
+"""Interactions: validated in one scan, then a view (over Parquet, which stays where it is) or a table."""
 
 from __future__ import annotations
 
@@ -90,7 +90,8 @@ def _find_excluded(workspace: Workspace, relation: str, readings: Mapping[str, R
             "LEFT JOIN loading.overfull o USING (lead_row) WHERE _reason IS NOT NULL OR o.n IS NOT NULL"
         )
     connection.execute(
-        f"INSERT INTO loading.bad_interactions SELECT _row, '{CONFLICTING_EVENT}', NULL FROM loading.copies WHERE NOT _same"
+        f"INSERT INTO loading.bad_interactions SELECT _row, '{CONFLICTING_EVENT}', NULL "
+        "FROM loading.copies WHERE NOT _same"
     )
 
 
@@ -152,8 +153,8 @@ def _tie(
 ) -> tuple[str, str]:
     """The tie expression and the join that it needs.
 
-    Without event ids the source row decides; integer ids decide by value. Text ids decide by value where they are
-    digits, else in text order, and are ranked only among a lead's interactions at one instant.
+    Without event ids the source row decides; integer ids decide by value. Text ids decide by value where
+    they are digits, else in text order, and are ranked only among a lead's interactions at one instant.
     """
     if "event_id" not in readings:
         return "_row", ""

@@ -22,7 +22,7 @@ from .interaction_table import LoadedInteractions, load_interactions
 from .lead_table import load_aliases, load_leads, refuse_damaged_ids
 from .quarantine import QuarantineFile
 from .sources import OpenedSource, RawTable, first_line, open_source
-from .validation import TableReport, ValidationReport, check_share
+from .validation import TableReport, ValidationReport, check_shares
 from .workspace import Workspace, from_us, names_in, open_workspace, run_select, to_us
 
 
@@ -35,12 +35,13 @@ def load_history(
 ) -> History:
     """Read, validate and tie together the tables that a configuration declares.
 
-    Relative source paths start from ``data_dir``. Rows that break the contract go to ``quarantine_dir`` (one Parquet
-    file a table); without it they are only counted. ``require`` names tables that must be declared and not empty
-    (training needs ``conversions``). Without a declared ``known_until`` the latest accepted time in any table counts.
+    Relative source paths start from ``data_dir``. Rows that break the contract go to ``quarantine_dir`` (one
+    Parquet file a table); without it they are only counted. ``require`` names tables that must be declared
+    and not empty (training needs ``conversions``). Without a declared ``known_until`` the latest accepted
+    time in any table counts.
 
-    Raises :class:`ConfigError` for what the configuration must mend, :class:`DataError` for missing, damaged or
-    unreadable input and for tables with more bad rows than ``history.validation.max_bad_share``.
+    Raises :class:`ConfigError` for what the configuration must mend, :class:`DataError` for missing, damaged
+    or unreadable input and for tables with more bad rows than ``history.validation.max_bad_share``.
     """
     config = project_config.history
     check_declared(config, require)
@@ -305,7 +306,11 @@ def _final_report(workspace: Workspace, loaded: _Loaded, known_until: datetime) 
     undated = loaded.conversions["converted_at"].null_count
     for name, table in workspace.reports.items():
         if not table.accepted:
-            why = max(table.quarantined, key=lambda reason: table.quarantined[reason], default="the source has no rows")
+            why = max(
+                table.quarantined,
+                key=lambda reason: table.quarantined[reason],
+                default="the source has no rows",
+            )
             workspace.warnings.append(f"{name}: no row of {table.read:,} is left ({why}).")
     return ValidationReport(
         tables=dict(workspace.reports),
@@ -320,8 +325,7 @@ def _final_report(workspace: Workspace, loaded: _Loaded, known_until: datetime) 
 
 
 def _check_reports(workspace: Workspace, report: ValidationReport, require: Collection[str]) -> None:
-    for name, table in report.tables.items():
-        check_share(name, table, workspace.config.validation.max_bad_share)
+    check_shares(report, workspace.config.validation.max_bad_share)
     for name in require:
         if not report.tables[name].accepted:
             raise DataError(

@@ -12,11 +12,12 @@ from ..errors import ConfigError, DataError
 
 
 def read_postgres(source: PostgresSource, label: str) -> pa.RecordBatchReader:
-    """Stream a table or query in record batches; types without an Arrow counterpart (numeric, uuid) arrive as text.
+    """Stream a table or query in record batches; types without an Arrow counterpart (numeric, uuid) arrive
+    as text.
 
     The connection string comes from the environment variable named in ``postgres_env`` and is never shown.
-    Raises :class:`ConfigError` when the variable or the driver is missing, :class:`DataError` when the database
-    cannot be read.
+    Raises :class:`ConfigError` when the variable or the driver is missing, :class:`DataError` when the
+    database cannot be read.
     """
     uri = os.environ.get(source.postgres_env)
     if not uri:

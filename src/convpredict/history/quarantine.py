@@ -15,9 +15,11 @@ from .sources import RawTable
 
 @dataclass
 class QuarantineFile:
-    """Writes ``<folder>/<table>.parquet``: reason, source_row (1-based), then the source's columns as they came.
+    """Writes ``<folder>/<table>.parquet``: reason, source_row (1-based), then the source's columns as they
+    came.
 
-    A file of an earlier run is removed when its table has no bad row any more. Without a folder nothing is written.
+    A file of an earlier run is removed when its table has no bad row any more. Without a folder nothing is
+    written.
     """
 
     folder: Path | None

@@ -23,9 +23,11 @@ _CSV = {".csv", ".txt", ".tsv"}
 
 @dataclass(frozen=True)
 class RawTable:
-    """Rows as they came: a SQL relation, an expression for the 1-based row number, column names and DuckDB types.
+    """Rows as they came: a SQL relation, an expression for the 1-based row number, column names and DuckDB
+    types.
 
-    ``order`` is the expression in whose order rows lie in the source; ``lazy`` relations are scanned at every use.
+    ``order`` is the expression in whose order rows lie in the source; ``lazy`` relations are scanned at
+    every use.
     """
 
     relation: str

@@ -57,8 +57,8 @@ class TableReport:
 class ValidationReport:
     """The outcome of loading a history.
 
-    ``kinds`` maps each kind of interaction to its count, most frequent first; ``converted`` counts leads with a dated
-    conversion, ``undated`` those whose conversion has no date.
+    ``kinds`` maps each kind of interaction to its count, most frequent first; ``converted`` counts leads
+    with a dated conversion, ``undated`` those whose conversion has no date.
     """
 
     tables: Mapping[str, TableReport]
@@ -76,23 +76,29 @@ class ValidationReport:
         return content
 
 
-def check_share(name: str, table: TableReport, max_bad_share: float) -> None:
-    """Raise :class:`DataError` when too many rows of a table are bad, or when no lead is left."""
-    where = f"see {table.file}" if table.file else "give a quarantine folder to see them"
-    top = ", ".join(
-        f"{count:,} x {reason}"
-        for reason, count in sorted(table.quarantined.items(), key=lambda e: (-e[1], e[0]))[:3]
-    )
-    if table.bad_share > max_bad_share:
-        raise DataError(
-            f"{name}: {table.bad_share:.1%} of {table.read:,} rows break the contract, more than the tolerated "
-            f"{max_bad_share:.1%}. Top reasons: {top}. The rows are set apart ({where}). Correct the export or the "
-            "mapping, or raise history.validation.max_bad_share if that is the data's normal state."
-        )
-    if name == "leads" and not table.accepted:
-        raise DataError(
-            f"{name}: no row of {table.read:,} is left. Reasons: {top} ({where}). Check known_until too."
-        )
+class BadRowsError(DataError):
+    """Too many rows of a table break the contract; ``report`` says how many of each table, and why."""
+
+    def __init__(self, message: str, report: ValidationReport) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+def check_shares(report: ValidationReport, max_bad_share: float) -> None:
+    """Raise :class:`BadRowsError` when too many rows of a table are bad, or when no lead is left."""
+    for name, table in report.tables.items():
+        where = f"see {table.file}" if table.file else "give a quarantine folder to see them"
+        reasons = sorted(table.quarantined.items(), key=lambda item: (-item[1], item[0]))
+        top = ", ".join(f"{count:,} x {reason}" for reason, count in reasons[:3])
+        if table.bad_share > max_bad_share:
+            raise BadRowsError(
+                f"{name}: {table.bad_share:.1%} of {table.read:,} rows break the contract, more than the tolerated "
+                f"{max_bad_share:.1%}. Top reasons: {top}. The rows are set apart ({where}). Correct the export or "
+                "the mapping, or raise history.validation.max_bad_share if that is the data's normal state.",
+                report,
+            )
+        if name == "leads" and not table.accepted:
+            raise BadRowsError(f"{name}: no row of {table.read:,} is left. Reasons: {top} ({where}).", report)
 
 
 def _plain(value: Any) -> Any:

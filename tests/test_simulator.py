@@ -14,6 +14,7 @@ import pytest
 from convpredict.config.history import ChannelDrift, HistoryConfig, KindOutage, SimulatorConfig
 from convpredict.config.root import Config
 from convpredict.errors import ConfigError, DataError
+from convpredict.history.load import load_history
 from convpredict.history.simulator import Simulation, simulate, simulation_config_tables
 
 CONFIG = SimulatorConfig(leads=6_000, seed=3)
@@ -196,3 +197,14 @@ def test_configuration_tables_name_the_columns_of_the_files(tables: dict[str, pa
         attributes = getattr(config.history, name).attributes
         assert set(attributes) <= set(tables[name].column_names), name
     assert config.history.known_until == datetime(2025, 12, 31, tzinfo=UTC)
+
+
+def test_the_files_are_read_back_without_loss(folder: Path, tables: dict[str, pa.Table]) -> None:
+    config = Config.model_validate({"name": "simulated", **simulation_config_tables(CONFIG)})
+    history = load_history(config, folder)
+    assert history.n_leads == CONFIG.leads
+    assert history.n_interactions == tables["interactions"].num_rows
+    assert history.conversions.num_rows == tables["conversions"].num_rows
+    assert history.revenue.num_rows == tables["revenue"].num_rows
+    assert history.spend.num_rows == tables["spend"].num_rows
+    assert history.has_late_records

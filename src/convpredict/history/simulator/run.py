@@ -24,7 +24,7 @@ from .kernels import MICROSECONDS_PER_DAY, NO_TIME
 from .population import CHANNEL, attribute_columns, dictionary, lead_streams
 from .process import MARKS, known_until
 from .revenue import simulate_revenue, simulate_spend
-from .simulation import PROCESS_VERSION, STATE_FILE, Simulation
+from .simulation import STATE_FILE, Simulation, sample_of
 
 TABLES = ("leads", "interactions", "conversions", "revenue", "spend")
 KINDS = tuple(dict.fromkeys(mark.kind for mark in MARKS))
@@ -34,6 +34,7 @@ _TOPIC_OF_MARK = np.array(
     [-1 if mark.topic is None else TOPICS.index(mark.topic) for mark in MARKS], dtype=np.int64
 )
 _LOOK_AHEAD = 2
+_CHUNK_INTERACTIONS = 1_000_000
 
 
 def simulate(
@@ -54,7 +55,8 @@ def simulate(
     (out / STATE_FILE).unlink(missing_ok=True)
     writers: dict[str, pq.ParquetWriter] = {}
     with ExitStack() as stack:
-        for first, chunk in _chunks(process):
+        size = max(1, min(config.chunk_leads, int(_CHUNK_INTERACTIONS / config.interactions_per_lead)))
+        for first, chunk in _chunks(process, size):
             for name, table in _tables(process, chunk).items():
                 if name not in writers:
                     file = out / f"{name}.parquet"
@@ -63,11 +65,11 @@ def simulate(
                     )
                 writers[name].write_table(table)
             if progress is not None:
-                progress(min(1.0, (first + config.chunk_leads) / config.leads))
+                progress(min(1.0, (first + size) / config.leads))
     pq.write_table(simulate_spend(config, config.start, TIMESTAMP), out / "spend.parquet", compression="zstd")
     state = {
-        "process_version": PROCESS_VERSION,
         "intensity": process.intensity,
+        "sample": sample_of(process),
         "config": config.model_dump(mode="json"),
     }
     (out / STATE_FILE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
@@ -88,13 +90,12 @@ def _check(config: SimulatorConfig) -> None:
             )
 
 
-def _chunks(process: Process) -> Iterator[tuple[int, SimulatedChunk]]:
-    config = process.config
-    starts = range(0, config.leads, config.chunk_leads)
+def _chunks(process: Process, size: int) -> Iterator[tuple[int, SimulatedChunk]]:
+    leads = process.config.leads
     pending: deque[tuple[int, Future[SimulatedChunk]]] = deque()
     with ThreadPoolExecutor(_LOOK_AHEAD) as pool:
-        for first in starts:
-            index = np.arange(first, min(first + config.chunk_leads, config.leads), dtype=np.int64)
+        for first in range(0, leads, size):
+            index = np.arange(first, min(first + size, leads), dtype=np.int64)
             pending.append((first, pool.submit(process.run, index)))
             if len(pending) == _LOOK_AHEAD:
                 done, future = pending.popleft()

@@ -19,7 +19,7 @@ from convpredict.config.history import SimulatorConfig
 from convpredict.errors import DataError
 
 from .generator import Process
-from .kernels import to_business_all
+from .kernels import NO_TIME, to_business_all
 from .population import (
     ARMS,
     CHANNEL,
@@ -40,9 +40,16 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Arm = Literal["control", "treatment"]
 
-PROCESS_VERSION = 1
+SAMPLE_LEADS = 200
 TRUTH_LEADS = 5_000
 STATE_FILE = Path("truth", "simulation.json")
+
+
+def sample_of(process: Process) -> dict[str, int]:
+    """What happens to the first leads: tells whether files and process belong together."""
+    chunk = process.run(np.arange(min(SAMPLE_LEADS, process.config.leads)))
+    converted = int((chunk.outcome.converted != NO_TIME).sum())
+    return {"interactions": chunk.n_interactions, "conversions": converted}
 
 
 @dataclass(frozen=True)
@@ -69,13 +76,15 @@ class Simulation:
                 "run the simulator into this folder first"
             )
         state = json.loads(file.read_text(encoding="utf-8"))
-        if state.get("process_version") != PROCESS_VERSION:
-            raise DataError(
-                f"{file} was written by version {state.get('process_version')} of the simulated process, "
-                f"this is version {PROCESS_VERSION}: its truth would not fit the files; simulate again"
-            )
         config = SimulatorConfig.model_validate(state["config"])
-        return cls(Path(path), config, Process.of(config, state["intensity"]))
+        process = Process.of(config, state["intensity"])
+        if state["sample"] != sample_of(process):
+            raise DataError(
+                f"{file} was written by another version of the simulated process (its first leads have "
+                f"{state['sample']}, now they would have {sample_of(process)}), so its truth would not fit the "
+                "files; simulate again"
+            )
+        return cls(Path(path), config, process)
 
     @property
     def known_until(self) -> datetime:

@@ -182,9 +182,9 @@ def test_a_folder_without_a_simulation_is_refused(folder: Path, tmp_path: Path) 
         Simulation.open(tmp_path)
     (tmp_path / "truth").mkdir()
     state = (folder / "truth" / "simulation.json").read_text(encoding="utf-8")
-    (tmp_path / "truth" / "simulation.json").write_text(
-        state.replace('"process_version": ', '"process_version": 9')
-    )
+    other = state.replace('"seed": 3', '"seed": 5')
+    assert other != state
+    (tmp_path / "truth" / "simulation.json").write_text(other, encoding="utf-8")
     with pytest.raises(DataError, match="simulate again"):
         Simulation.open(tmp_path)
 

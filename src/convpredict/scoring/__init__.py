@@ -1,0 +1,1 @@
+"""Scoring: every open lead of a history at one instant."""

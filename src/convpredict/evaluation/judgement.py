@@ -1,0 +1,95 @@
+"""A fitted model and scorecard judged on the test part of their training set: metrics, predictions, figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from convpredict.config.training import EvaluationConfig
+from convpredict.models.conversion import ConversionModel
+from convpredict.models.scorecard import Scorecard
+from convpredict.training.training_set import TrainingSet
+
+from .comparison import evaluate
+from .segments import calibration_by_month
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the test part says.
+
+    ``metrics``
+        the content of ``metrics.json`` (see :func:`.comparison.evaluate`).
+    ``predictions``
+        one row per test observation: lead_id, cutoff, label (0 or 1), p, scorecard_points (NaN without a
+        scorecard).
+    ``by_month``
+        predicted against observed by month of the cutoff (see :func:`.segments.calibration_by_month`).
+    """
+
+    metrics: dict[str, Any]
+    predictions: pd.DataFrame = field(repr=False)
+    by_month: pd.DataFrame = field(repr=False)
+    confidence: float = 0.95
+
+    def figures(self) -> dict[str, Figure]:
+        """Calibration, gain, score distribution and calibration by month, as Matplotlib figures by name."""
+        from .plots import draw_evaluation
+
+        frame = self.predictions
+        points = frame["scorecard_points"].to_numpy()
+        return draw_evaluation(
+            frame["label"].to_numpy(),
+            frame["p"].to_numpy(),
+            None if np.isnan(points).all() else points,
+            frame["lead_id"],
+            cutoff=frame["cutoff"],
+            confidence=self.confidence,
+        )
+
+
+def judge_test_part(
+    training_set: TrainingSet,
+    model: ConversionModel,
+    scorecard: Scorecard | None,
+    config: EvaluationConfig,
+    *,
+    progress: Callable[[float], None] | None = None,
+) -> Judgement:
+    """Judge model and scorecard on the same test observations, with intervals from resampling leads."""
+    part = training_set.part("test")
+    label = training_set.y("test").to_numpy().astype(np.float64)
+    p = model.predict_proba(training_set.X("test"))[:, 1]
+    points = p_scorecard = None
+    if scorecard is not None:
+        points = scorecard.points(part)
+        p_scorecard = scorecard.probability(points)
+    metrics = evaluate(
+        label,
+        p,
+        points,
+        p_scorecard,
+        part["lead_id"],
+        config,
+        cutoff=part["cutoff"],
+        part="test",
+        progress=progress,
+    )
+    predictions = pd.DataFrame(
+        {
+            "lead_id": part["lead_id"].to_numpy(),
+            "cutoff": part["cutoff"].array,
+            "label": label.astype(np.int8),
+            "p": p,
+            "scorecard_points": points if points is not None else np.full(len(p), np.nan),
+        }
+    )
+    by_month = calibration_by_month(label, p, part["cutoff"], part["lead_id"], confidence=config.confidence)
+    return Judgement(metrics, predictions, by_month, config.confidence)

@@ -1,0 +1,179 @@
+"""The command line as a person or a machine meets it: a small simulated funnel from end to end, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SMALL = ("--set", "simulator.leads=2500", "--set", "simulator.days=400", "--set", "model.seeds=2")
+FAST = ("--set", "model.n_estimators=60", "--set", "model.num_leaves=7", "--set", "evaluation.resamples=50")
+
+
+def run(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "convpredict.cli", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{cwd}/mlflow.db", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the demo's configuration and a small simulated history."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "demo.yaml").write_text(
+        (ROOT / "configs/demo.yaml").read_text(encoding="utf-8"), encoding="utf-8"
+    )
+    done = run("simulate", "demo.yaml", "--data", folder / "data", *SMALL, "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["leads"] == 2500
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(project: Path) -> Path:
+    out = project / "run"
+    done = run("train", "demo.yaml", "--data", "data", "--out", out, *SMALL, *FAST, "--json", cwd=project)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert Path(result["folder"]) == out
+    assert result["mlflow_run"]
+    (project / "mlflow_run").write_text(result["mlflow_run"])
+    return out
+
+
+def test_check_summarises(project: Path) -> None:
+    done = run("check", "demo.yaml", "--data", "data", "--quarantine", "q", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert "2,500" in done.stdout
+    assert "page_visit" in done.stdout
+    machine = run("check", "demo.yaml", "--data", "data", "--quarantine", "q", "--json", cwd=project)
+    assert json.loads(machine.stdout)["leads"] == 2500
+
+
+def test_train_writes_everything(trained: Path) -> None:
+    metrics = json.loads((trained / "metrics.json").read_text())
+    assert set(metrics["test"]) >= {"model", "scorecard", "difference"}
+    auc = metrics["test"]["model"]["auc"]
+    assert auc["low"] <= auc["value"] <= auc["high"]
+    assert metrics["test"]["difference"]["auc"]["value"] == pytest.approx(
+        auc["value"] - metrics["test"]["scorecard"]["auc"]["value"]
+    )
+    predictions = pq.read_table(trained / "test_predictions.parquet")
+    assert predictions.column_names == ["lead_id", "cutoff", "label", "p", "scorecard_points"]
+    assert predictions.num_rows == metrics["test"]["counts"]["rows"]
+    p = predictions["p"].to_numpy()
+    assert ((p > 0) & (p < 1)).all()
+    manifest = json.loads((trained / "manifest.json").read_text())
+    assert manifest["parts"]["test"]["observations"] == predictions.num_rows
+    assert (trained / "bundle" / "bundle.json").is_file()
+
+
+def test_score_by_folder_by_bundle_and_by_run(project: Path, trained: Path) -> None:
+    shared = ("score", "demo.yaml", "--data", "data", *SMALL, *FAST, "--as-of", "2024-12-01")
+    tables = []
+    run_id = (project / "mlflow_run").read_text()
+    for index, source in enumerate((("--run", trained), ("--bundle", trained / "bundle"), ("--run", run_id))):
+        out = project / f"scores_{index}.parquet"
+        done = run(*shared, *source, "--out", out, "--top", "5", cwd=project)
+        assert done.returncode == 0, done.stderr
+        tables.append(pq.read_table(out))
+    for table in tables:
+        assert table["lead_id"].equals(tables[0]["lead_id"])
+        assert table["p_convert_30d"].equals(tables[0]["p_convert_30d"])
+    p = tables[0]["p_convert_30d"].to_numpy()
+    assert (np.diff(p) <= 0).all()
+    assert tables[0]["rank"].to_pylist() == list(range(1, len(p) + 1))
+    assert "Interrupted" not in done.stdout
+    assert not list(project.glob(".*.partial"))
+
+
+def test_scores_equal_the_test_predictions_of_the_same_night(project: Path, trained: Path) -> None:
+    """The same cell in training and scoring: a lead's score at a test cutoff is its test prediction, to the bit."""
+    predictions = pq.read_table(trained / "test_predictions.parquet").to_pandas()
+    night = predictions["cutoff"].max()
+    expected = predictions[predictions["cutoff"] == night].set_index("lead_id")["p"]
+    out = project / "night.parquet"
+    done = run(
+        *("score", "demo.yaml", "--data", "data", *SMALL, "--run", trained, "--out", out),
+        *("--as-of", night.isoformat(), "--json"),
+        cwd=project,
+    )
+    assert done.returncode == 0, done.stderr
+    scored = pq.read_table(out).to_pandas().set_index("lead_id")["p_convert_30d"]
+    np.testing.assert_array_equal(scored.loc[expected.index].to_numpy(), expected.to_numpy())
+
+
+def test_features_as_of_and_for_given_observations(project: Path) -> None:
+    out = project / "features.parquet"
+    shared = ("features", "demo.yaml", "--data", "data", "--json", "--out", out)
+    done = run(*shared, "--as-of", "2024-10-01", cwd=project)
+    assert done.returncode == 0, done.stderr
+    table = pq.read_table(out)
+    assert json.loads(done.stdout)["rows"] == table.num_rows > 100
+    given = project / "observations.csv"
+    given.write_text(f"lead_id,cutoff\n{table['lead_id'][0]},2024-10-01\n999999999,2024-10-01\n")
+    done = run(*shared, "--observations", given, cwd=project)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["rows"] == 1
+    assert sum(summary["rejected"].values()) == 1
+
+
+def test_compare_shows_a_finished_run(project: Path, trained: Path) -> None:
+    done = run("compare", trained, cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert "scorecard" in done.stdout
+    assert "interval" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["check", "nowhere.yaml"], 2, "nowhere.yaml"),
+        (["check", "demo.yaml", "--data", "nothing_here"], 3, "leads.parquet"),
+        (["check", "demo.yaml", "--set", "labels.horizon=[30d]"], 2, "horizons"),
+        (["score", "demo.yaml", "--data", "data", "--out", "x.parquet"], 2, "--bundle"),
+        (["score", "demo.yaml", "--data", "data", "--bundle", "nothing", "--out", "x.parquet"], 5, "nothing"),
+        (["score", "demo.yaml", "--data", "data", "--run", "0" * 32, "--out", "x.parquet"], 5, "0" * 32),
+        (
+            ["features", "demo.yaml", "--data", "data", "--out", "x.parquet", "--as-of", "tomorrow"],
+            2,
+            "ISO 8601",
+        ),
+        (
+            ["features", "demo.yaml", "--data", "data", "--out", "x.parquet", "--as-of", "1999-01-01"],
+            3,
+            "No observation",
+        ),
+        (["train", "demo.yaml", "--data", "data", "--set", "labels.horizons=[380d]"], 4, "test"),
+        (["compare", "nothing"], 3, "metrics.json"),
+        (["simulate"], 2, "CONFIG"),
+    ],
+)
+def test_exit_codes(project: Path, arguments: list[str], code: int, words: str) -> None:
+    done = run(*arguments, cwd=project)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_machines_get_errors_as_json(project: Path) -> None:
+    done = run("check", "nowhere.yaml", "--json", cwd=project)
+    assert json.loads(done.stdout)["error"]["type"] == "ConfigError"
+
+
+def test_config_schema_is_json(project: Path) -> None:
+    done = run("config", "schema", cwd=project)
+    assert "history" in json.loads(done.stdout)["properties"]

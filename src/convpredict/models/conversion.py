@@ -22,7 +22,16 @@ from convpredict.errors import ConfigError, NotEnoughDataError
 
 from .calibration import CALIBRATOR_NAMES, Calibrator, CalibratorName, Floats, NoCalibrator, clip_logit
 from .calibrator_choice import choose_calibrator
-from .capacity import MANY_POSITIVES, CapacityChoice, Fold, choose_capacity, default_of, forward_folds, ladder
+from .capacity import (
+    MANY_POSITIVES,
+    CapacityChoice,
+    Fold,
+    choose_capacity,
+    default_of,
+    describe,
+    forward_folds,
+    ladder,
+)
 from .encoding import Encoder, Matrix
 from .logistic import Logistic, fit_logistic
 from .trees import TreeEnsemble, booster_text, fit_booster, make_dataset, staged_logits, tree_parameters
@@ -75,7 +84,7 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     classes_ : the two classes; probabilities are about the second
-    capacity_ : :class:`~convpredict.models.capacity.CapacityChoice`, what was chosen and why
+    capacity_, selection_ : leaves, trees and logistic weight that were chosen, and a JSON-able account of why
     encoder_, trees_, logistic_, calibrator_ : the parts of the model
     calibration_log_loss_ : cross-validated log loss of each calibrator that was considered
 
@@ -152,7 +161,8 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         matrix, label, weight, used = self._learn_schema(X, y, sample_weight)
         lead = None if groups is None else np.asarray(groups)[used]
         cutoff = None if times is None else np.asarray(times)[used]
-        self.capacity_ = self._choose_capacity(matrix, label, weight, lead, cutoff, horizon_us)
+        choice = self._choose_capacity(matrix, label, weight, lead, cutoff, horizon_us)
+        self.capacity_, self.selection_ = choice.capacity, describe(choice)
         self._fit_parts(matrix, label, weight)
         self.calibrator_: Calibrator = NoCalibrator()
         self.calibration_log_loss_: dict[str, float] = {}
@@ -376,7 +386,7 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return make_dataset(matrix, label, weight, self.encoder_.categorical, parameters)
 
     def _fit_parts(self, matrix: Matrix, label: Floats, weight: Floats) -> None:
-        chosen = self.capacity_.capacity
+        chosen = self.capacity_
         n_seeds = (2 if len(label) >= _MANY_ROWS else 5) if self.seeds == "auto" else self.seeds
         seeds = range(self._seed(), self._seed() + n_seeds)
 

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unuse
 from convpredict.errors import BundleError
 
 from .calibration import Floats
-from .encoding import Matrix
+from .encoding import Encoder, Matrix
 
 _CHUNK_ROWS = 2_048
 _TAIL = 0.005
@@ -72,6 +72,13 @@ class Logistic:
             for i in range(part.shape[1]):
                 total[start : start + _CHUNK_ROWS] += part[:, i]
         return total
+
+    def check(self, encoder: Encoder) -> None:
+        """Raise BundleError unless the terms are one per column, of the column's type and categories."""
+        shapes = [len(t.coefficients) if isinstance(t, CategoryTerm) else None for t in self.terms]
+        wanted = [len(c.categories) if c.type == "category" else None for c in encoder.columns]
+        if shapes != wanted:
+            raise BundleError("the logistic part has other columns than the schema; export the bundle anew")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers: one entry per column, in the order of the columns."""

@@ -1,8 +1,9 @@
 """How fast features are built: python benchmarks/features.py [--quick] [--cold] [--scaling]; prints a table.
 
-The data are Parquet files with int64 lead ids, generated once into --data. Each line is measured in a process of its
-own: a build with its parts (busy seconds; they overlap), the whole, the peak memory, and the ratio to DuckDB's
-``select lead_id, count(*) ... group by lead_id`` over the same file, timed right before and after.
+The data are Parquet files with int64 lead ids, generated once into --data. Each line is measured in a
+process of its own: a build with its parts (busy seconds; they overlap), the whole, the peak memory, and
+the ratio to DuckDB's ``select lead_id, count(*) ... group by lead_id`` over the same file, timed right
+before and after.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def generate(folder: Path, leads: int, events: int, late: float) -> Path:
     kinds = ", ".join(f"'{kind}'" for kind in KINDS)
     connection.execute(
         f"""COPY (
-            WITH drawn AS (SELECT range AS i, hash(range) AS h, hash(range + 77777777) AS g FROM range({events})),
+            WITH drawn AS (
+                SELECT range AS i, hash(range) AS h, hash(range + 77777777) AS g FROM range({events})
+            ),
             event AS (SELECT *, {START_US} + (i * {DAYS * DAY_US / events})::BIGINT AS us FROM drawn)
             SELECT (h % {leads})::BIGINT * 3 + 7 AS lead_id, make_timestamp(us) AS occurred_at,
                 CASE WHEN g % 100000 < {late * 100_000}

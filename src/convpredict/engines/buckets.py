@@ -222,7 +222,8 @@ class EventStore:
         places = []
         for column in kept:
             places.append(self._file.tell())
-            self._file.write(memoryview(column).cast("B"))
+            if len(column):
+                self._file.write(column.data)
         self._blocks.append(_Block(starts, places=tuple(places)))
 
     def cut(self, lead_rows: npt.NDArray[np.int32], bucket_events: int, bucket_observations: int) -> None:
@@ -293,7 +294,7 @@ def read_events(
 
 
 def _read(file: BinaryIO, target: npt.NDArray[Any], offset: int) -> None:
-    view = memoryview(target).cast("B")
+    view = target.data.cast("B")
     while len(view):
         size = os.preadv(file.fileno(), [view], offset)
         if size == 0:

@@ -172,7 +172,9 @@ def iterate_batches(
         watch.events, watch.buckets = store.n_events, len(store.buckets)
         schema = feature_schema(feature_set.columns, observed.table.schema.field("lead_id").type)
         coding = code_values(plan, {name: store.values(name) for name in plan.read_categories})
-        builder = _Builder(history, observed, feature_set.columns, plan, coding, tables, schema, store, watch, pool)
+        builder = _Builder(
+            history, observed, feature_set.columns, plan, coding, tables, schema, store, watch, pool
+        )
         wanted = [bucket for bucket in store.buckets if bucket.observation_begin < bucket.observation_end]
         done = 0
         for batches in map_buckets(lambda bucket: builder.build(bucket, rows), wanted, n_jobs):

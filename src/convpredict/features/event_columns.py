@@ -11,7 +11,19 @@ import numpy.typing as npt
 
 from .declarations import OTHER, FeatureColumn
 from .index import Bucket
-from .kernels import aggregates, counts, decayed, distinct, extremes, gaps, lasts, recency, shares, sums, topics
+from .kernels import (
+    aggregates,
+    counts,
+    decayed,
+    distinct,
+    extremes,
+    gaps,
+    lasts,
+    recency,
+    shares,
+    sums,
+    topics,
+)
 from .kernels.timeline import ALL, Timeline, make_timeline, most
 
 ACTIVE_DAYS = "active_days"
@@ -241,7 +253,9 @@ def _start(
 
 
 def _window_lengths(job: Job) -> list[int]:
-    return list(dict.fromkeys(ALL if column.window_us is None else column.window_us for column in job.columns))
+    return list(
+        dict.fromkeys(ALL if column.window_us is None else column.window_us for column in job.columns)
+    )
 
 
 def _grid(walk: Walk, job: Job, lengths: Sequence[int], function: str | None = None) -> Targets:

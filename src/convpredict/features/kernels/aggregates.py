@@ -1,8 +1,9 @@
 """Sum, mean, largest and last value of a numeric attribute in windows that hold few interactions.
 
-Such windows are simply read through, from the oldest interaction to the newest. Windows that hold more than ``FEW``
-interactions, which only leads with more than ``FEW`` can have, are left to the incremental kernels in ``sums`` and
-``extremes``. Which of the two computes a cell follows from the number of visible interactions in its window.
+Such windows are simply read through, from the oldest interaction to the newest. Windows that hold more
+than ``FEW`` interactions, which only leads with more than ``FEW`` can have, are left to the incremental
+kernels in ``sums`` and ``extremes``. Which of the two computes a cell follows from the number of visible
+interactions in its window.
 """
 
 from __future__ import annotations

@@ -31,8 +31,9 @@ def decayed(
 ) -> None:  # pragma: no cover - compiled
     """Sum over V(c) of 2 ** (-(c - occurred_at) / h) per group: row ``target[group]`` of ``out``.
 
-    ``weights`` and ``eras`` are those of the events. Weights are added in the order in which the events became visible,
-    in units of the latest era so far, and never depend on a cutoff: a cell is the same whatever the others are.
+    ``weights`` and ``eras`` are those of the events. Weights are added in the order in which the events
+    became visible, in units of the latest era so far, and never depend on a cutoff: a cell is the same
+    whatever the others are.
     """
     total = np.empty(n_groups, np.float64)
     for lead in range(len(timeline.begins)):
@@ -52,7 +53,9 @@ def decayed(
                     era = eras[i]
                 if groups[i] >= 0:
                     older = era - eras[i]
-                    total[groups[i]] += weights[i] if older == 0 else weights[i] * np.exp2(-float(_SPAN * older))
+                    total[groups[i]] += (
+                        weights[i] if older == 0 else weights[i] * np.exp2(-float(_SPAN * older))
+                    )
             factor = 0.0
             if entered > timeline.begins[lead]:
                 factor = np.exp2((era * _SPAN * half_life - timeline.at[o]) / half_life)

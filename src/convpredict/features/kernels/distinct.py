@@ -58,8 +58,8 @@ def distinct(
 ) -> None:  # pragma: no cover - compiled
     """Number of distinct values in W(c, w): row ``target[window]`` of ``out``.
 
-    Each value counts at the union of its events' observations. Taken in the order in which they became visible, an
-    event adds what lies beyond the end of the union so far.
+    Each value counts at the union of its events' observations. Taken in the order in which they became
+    visible, an event adds what lies beyond the end of the union so far.
     """
     n_windows = len(windows)
     changes = np.empty(n_windows * (most(timeline.starts, timeline.starts[1:]) + 1), np.int32)

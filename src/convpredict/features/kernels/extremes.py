@@ -17,8 +17,9 @@ def maximum(
 ) -> None:  # pragma: no cover - compiled
     """Largest value per group and window, NaN without any: row ``target[MAX, group, window]`` of ``out``.
 
-    A binary tree over the lead's n observations (the root is node 1, observation k is node n + k): a value that counts
-    at a range of observations is noted at the few nodes that make up the range, and handed down in the end.
+    A binary tree over the lead's n observations (the root is node 1, observation k is node n + k): a
+    value that counts at a range of observations is noted at the few nodes that make up the range, and
+    handed down in the end.
     """
     tree = np.empty(2 * n_groups * most(timeline.starts, timeline.starts[1:]), np.float64)
     for w in range(len(windows)):

@@ -49,11 +49,13 @@ def _deviation(squares: Any, span: int, n_gaps: int) -> float:  # pragma: no cov
     span_high, span_low = _multiply(np.uint64(span), np.uint64(span))
     borrow = np.uint64(1) if low < span_low else np.uint64(0)
     difference = float(high - span_high - borrow) * 18446744073709551616.0 + float(low - span_low)
-    return np.sqrt(difference) / n_gaps
+    return float(np.sqrt(difference) / n_gaps)
 
 
 @njit(cache=True, nogil=True)
-def _neighbours(timeline: Any, lead: int, previous: Any, following: Any) -> None:  # pragma: no cover - compiled
+def _neighbours(
+    timeline: Any, lead: int, previous: Any, following: Any
+) -> None:  # pragma: no cover - compiled
     """For each event the visible ones just before and after it at the moment it became visible (-1: none).
 
     Found backwards: a linked list of all events, from which the last to become visible is taken out first.

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 
 from .aggregates import FEW, MEAN, SUM
-from .timeline import most, window_sizes
+from .timeline import window_sizes
 
 _MANTISSA = (1 << 52) - 1
 _MASK = (1 << 32) - 1
@@ -64,7 +64,15 @@ def _total(limbs: Any, base: int) -> float:  # pragma: no cover - compiled
 
 @njit(cache=True, nogil=True)
 def _accumulate(
-    timeline: Any, groups: Any, bits: Any, lead: int, window: int, base: int, n_limbs: int, sizes: Any, limbs: Any
+    timeline: Any,
+    groups: Any,
+    bits: Any,
+    lead: int,
+    window: int,
+    base: int,
+    n_limbs: int,
+    sizes: Any,
+    limbs: Any,
 ) -> None:  # pragma: no cover - compiled
     """Sizes and limbs of one window by [group, observation], from the changes at each observation."""
     first, last = timeline.starts[lead], timeline.starts[lead + 1]

@@ -24,10 +24,12 @@ class Timeline(NamedTuple):
     """Events and cutoffs of some leads, by position.
 
     Lead j has the events ``begins[j] <= i < ends[j]`` in the order (occurred_at, tie), and the observations
-    ``starts[j] <= o < starts[j + 1]`` with the ascending cutoffs ``at`` (int64 µs). Event i is visible from observation
-    ``enter[i]`` on (``starts[j + 1]``: never), and inside window w up to but without ``leave[i, w]``. ``order`` lists
-    the events by (visible_at, position) within each lead if some record is ``late``; otherwise it is empty, as the order
-    of the events is that order already.
+    ``starts[j] <= o < starts[j + 1]`` with the ascending cutoffs ``at`` (int64 µs). Event i is visible from
+    observation ``enter[i]`` on (``starts[j + 1]``: never), and inside window w up to but without
+    ``leave[i, w]``. ``order`` lists the events by (visible_at, position) within each lead if some record is
+    ``late``; otherwise it is empty, as the order of the events is that order already.
+
+    The files in which numba caches compiled kernels refer to this class by its name and module.
     """
 
     begins: npt.NDArray[np.int64]
@@ -119,7 +121,7 @@ def most(offsets: Any, stops: Any) -> int:  # pragma: no cover - compiled
 
 @njit(cache=True, nogil=True)
 def block_end(starts: Any, lead: int, size: int) -> int:  # pragma: no cover - compiled
-    """The lead before which a block of whole leads ends that begins with ``lead`` and has about ``size`` observations."""
+    """Where a block of whole leads ends that begins with ``lead`` and has about ``size`` observations."""
     stop = lead + 1
     while stop < len(starts) - 1 and starts[stop + 1] - starts[lead] <= size:
         stop += 1

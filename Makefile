@@ -25,7 +25,11 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(STAMP) ## simulate a funnel, check it, train, compare with the scorecard, score: under two minutes
-	$(BIN)/convpredict demo
+	$(BIN)/convpredict simulate configs/demo.yaml
+	$(BIN)/convpredict check configs/demo.yaml --quarantine runs/demo/quarantine
+	$(BIN)/convpredict train configs/demo.yaml --out runs/demo
+	$(BIN)/convpredict compare runs/demo
+	$(BIN)/convpredict score configs/demo.yaml --run runs/demo --out runs/demo/scores.parquet --top 20
 
 test: $(STAMP) ## run every test, the examples in docstrings among them
 	$(BIN)/python -m pytest

@@ -233,6 +233,28 @@ WHOLE = [
         _bytes("leads.csv", "Größe,a\n1,2\n".encode("cp1252")),
     ),
     Broken(
+        "a time format that is none",
+        ConfigError,
+        ("history.leads.columns.created_at", "time_format '%Q'"),
+        None,
+        {"history.leads.time_format": "%Q"},
+    ),
+    Broken(
+        "a delimiter of two characters",
+        ConfigError,
+        ("sources.people.delimiter", "at most 1 character"),
+        None,
+        {"sources.people.delimiter": "||"},
+    ),
+    Broken(
+        "a quarantine folder that is a file",
+        DataError,
+        ("cannot be read or written", "quarantine"),
+        lambda folder: (
+            [(folder / "quarantine").write_text("x"), _replace("calls.csv", "5805", "6", 1)(folder)] and None
+        ),
+    ),
+    Broken(
         "unknown encoding",
         ConfigError,
         ("sources.people.encoding", "klingon"),

@@ -318,6 +318,15 @@ def test_revenue_spend_and_attribute_changes() -> None:
 # --- leads -----------------------------------------------------------------------------------------------------------
 
 
+def test_a_lead_may_carry_dates(tmp_path: Path) -> None:
+    born = pa.array([None, -1, 5], pa.date32())
+    history = frames(leads={**LEADS, "born": born, "x": ["1", "2", "3"]})
+    assert history.lead_attributes == {"born": "time", "x": "category"}
+    found = history.leads["born"].to_pylist()
+    assert found == [datetime(1969, 12, 31, tzinfo=UTC), None, datetime(1970, 1, 6, tzinfo=UTC)]
+    assert history.leads.schema.field("born").type == pa.timestamp("us", tz="UTC")
+
+
 def test_merged_leads_keep_the_earliest_creation_and_the_canonical_attributes() -> None:
     leads = {
         "lead_id": ["new", "old", "older", "renamed"],

@@ -56,7 +56,10 @@ _RESERVED = frozenset({"lead_row", "visible_at", "tie"})
 
 
 def _known_timezone(name: str) -> str:
-    available = zoneinfo.available_timezones()
+    available = zoneinfo.available_timezones() - {
+        "localtime",
+        "Factory",
+    }  # these differ from machine to machine
     if available and name not in available:
         close = difflib.get_close_matches(name, available, n=1, cutoff=0.5)
         hint = f" did you mean '{close[0]}'?" if close else ""
@@ -79,7 +82,7 @@ class FileSource(Strict):
 
     file: str
     format: Literal["csv", "parquet"] | None = None
-    delimiter: str | None = None
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     encoding: str = "utf-8"
 
 

@@ -6,11 +6,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import duckdb
+
 from ..config.history import OPTIONAL_COLUMNS, TABLE_COLUMNS, AttributeConfig, Role, TableConfig
 from ..config.messages import nearest
 from ..errors import ConfigError, DataError
 from .csv_files import quoted
-from .sources import RawTable
+from .sources import RawTable, first_line
 
 _DAY = r"\d{4}-\d{2}-\d{2}"
 _CLOCK = r"[T ]\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?"
@@ -243,6 +245,13 @@ def _read_formatted(
         )
     listing = "[" + ", ".join("'" + entry.replace("'", "''") + "'" for entry in formats) + "]"
     parsed = f"try_strptime({quoted(column)}::VARCHAR, {listing})"
+    try:
+        duckdb.connect().execute(f"SELECT try_strptime('', {listing})")
+    except duckdb.Error as error:
+        raise ConfigError(
+            f"{key}: the time_format {', '.join(repr(entry) for entry in formats)} is not understood: "
+            f"{first_line(error)} Write it with strptime's codes, like '%d.%m.%Y %H:%M'."
+        ) from None
     if all(zoned):
         return Reading(name, "time", f"epoch_us({parsed}::TIMESTAMPTZ)", missing, column)
     if timezone is None:

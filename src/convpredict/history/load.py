@@ -55,6 +55,10 @@ def load_history(
         raise DataError(
             f"the history does not fit into memory: {first_line(error)} Use Parquet sources."
         ) from error
+    except OSError as error:
+        raise DataError(
+            f"a file cannot be read or written: {error}. Check the path, the rights and the space on the disk."
+        ) from error
     except (duckdb.Error, pa.ArrowException) as error:
         raise DataError(
             f"the history cannot be read: {first_line(error)} Check that its files are whole."

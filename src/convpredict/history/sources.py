@@ -178,7 +178,7 @@ def _format(source: FileSource, path: Path, label: str) -> str:
 def _open_parquet(
     connection: duckdb.DuckDBPyConnection, target: str, files: list[Path], label: str, origin: str
 ) -> RawTable:
-    listing = "[" + ", ".join("'" + str(file).replace("'", "''") + "'" for file in files) + "]"
+    listing = "[" + ", ".join("'" + str(file.resolve()).replace("'", "''") + "'" for file in files) + "]"
     relation = f"read_parquet({listing})"
     try:
         columns = describe(connection, relation)
@@ -192,7 +192,7 @@ def _open_parquet(
     if len(files) > 1:
         starts = [0]
         for file in files[:-1]:
-            starts.append(starts[-1] + int(sizes[str(file)]))
+            starts.append(starts[-1] + int(sizes[str(file.resolve())]))
         row = f"file_row_number + 1 + {starts}[(file_index + 1)::INTEGER]"
     return RawTable(relation, row, columns, label, origin, lazy=True)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -44,7 +46,9 @@ def open_workspace() -> duckdb.DuckDBPyConnection:
         config={
             "TimeZone": "UTC",
             "memory_limit": "50%",
-            "temp_directory": str(Path(tempfile.gettempdir()) / "convpredict-spill"),
+            "temp_directory": str(
+                Path(tempfile.gettempdir()) / f"convpredict-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+            ),
             "python_enable_replacements": False,
             "autoinstall_known_extensions": False,
             "preserve_insertion_order": True,

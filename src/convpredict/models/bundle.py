@@ -76,8 +76,7 @@ class Bundle:
         if missing:
             raise BundleError(
                 f"the feature table lacks {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}, "
-                "which the model "
-                "reads; build it with bundle.feature_set"
+                "which the model reads; build it with bundle.feature_set"
             )
         return np.ascontiguousarray(self.model.predict_proba(features[names])[:, 1])
 
@@ -100,9 +99,8 @@ def load_bundle(path: Path | str) -> Bundle:
         bundle = _restore(index, files)
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise BundleError(
-            f"the bundle '{path}' cannot be understood ({type(error).__name__}: {error}); use the version "
-            "of convpredict "
-            "that wrote it, or export it anew"
+            f"the bundle '{path}' cannot be understood ({type(error).__name__}: {error}); use the version of "
+            "convpredict that wrote it, or export it anew"
         ) from None
     return bundle
 

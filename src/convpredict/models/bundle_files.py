@@ -36,8 +36,7 @@ def canonical_json(content: Any, *, what: str) -> str:
     except (TypeError, ValueError) as error:
         raise BundleError(
             f"{what} holds something that is not plain text or a finite number ({error}), which a bundle "
-            "cannot keep; "
-            "remove it from the model's parameters"
+            "cannot keep; remove it from the model's parameters"
         ) from None
 
 
@@ -87,8 +86,8 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> None:
         folder.is_dir() and ((folder / INDEX).is_file() or not any(folder.iterdir()))
     ):
         raise BundleError(
-            f"'{folder}' holds something else than a bundle, which would be lost if it were replaced; name "
-            "a new folder"
+            f"'{folder}' holds something else than a bundle, which would be lost if it were replaced; name a "
+            "new folder"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
@@ -133,8 +132,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     if index.get("format") != FORMAT:
         raise BundleError(
             f"the bundle '{folder}' has format {index.get('format')!r}, this version of convpredict reads "
-            f"{FORMAT}; use "
-            "the version that wrote it, or train again"
+            f"{FORMAT}; use the version that wrote it, or train again"
         )
     listed = index.get("files")
     if not isinstance(listed, dict) or not all(isinstance(value, str) for value in listed.values()):
@@ -158,8 +156,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
         if _sha256(content) != checksum:
             raise BundleError(
                 f"{name} of the bundle '{folder}' was altered after it was written (its SHA-256 differs); "
-                "copy or export "
-                "the bundle anew"
+                "copy or export the bundle anew"
             )
         files[name] = _decode(content, name)
     return index, files
@@ -176,8 +173,7 @@ def _list_files(folder: Path) -> set[str]:
             if not deeper.is_file(follow_symlinks=False):
                 raise BundleError(
                     f"the bundle '{folder}' holds '{name}', which is a link or a folder and could lead "
-                    "anywhere; a bundle "
-                    "holds plain files only: copy or export it anew"
+                    "anywhere; a bundle holds plain files only: copy or export it anew"
                 )
             found.add(name)
     return found

@@ -237,8 +237,7 @@ class IsotonicCalibrator(_OnLogit):
         if not inputs or len(inputs) != len(outputs):
             raise BundleError(
                 f"the isotonic calibrator has {len(inputs)} inputs and {len(outputs)} outputs; both must be "
-                "as many "
-                "and at least one: export the bundle anew"
+                "as many and at least one: export the bundle anew"
             )
         if np.any(np.diff(inputs) <= 0) or np.any(np.diff(outputs) < 0):
             raise BundleError(
@@ -277,8 +276,7 @@ def calibrator_from_dict(stored: Mapping[str, Any]) -> Calibrator:
     if name not in _CLASSES:
         raise BundleError(
             f"the calibrator is called {name!r}, this version knows {', '.join(_CLASSES)}: load the bundle "
-            "with the "
-            "version of convpredict that wrote it, or export it anew"
+            "with the version of convpredict that wrote it, or export it anew"
         )
     return cast(Calibrator, _CLASSES[name].from_dict(stored))
 

@@ -97,8 +97,8 @@ def candidates(y: npt.ArrayLike, names: Sequence[CalibratorName]) -> tuple[Calib
         least = min(LEAST_OF_A_CLASS[name] for name in names)
         raise NotEnoughDataError(
             f"the calibration slice has {rarer} rows of the rarer class, while {', '.join(names)} need at "
-            "least "
-            f"{least}; allow 'none' in model.calibrators, or begin the slice earlier (split.calibrate_from)"
+            f"least {least}; allow 'none' in model.calibrators, or begin the slice earlier "
+            "(split.calibrate_from)"
         )
     return kept
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,7 @@ import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from convpredict.errors import ConfigError, NotEnoughDataError
 
@@ -33,23 +32,19 @@ from .capacity import (
     ladder,
 )
 from .encoding import Encoder, Matrix
+from .inputs import Table, check_labels, check_rows, check_two_classes
 from .logistic import Logistic, fit_logistic
 from .trees import TreeEnsemble, booster_text, fit_booster, make_dataset, staged_logits, tree_parameters
 
 if TYPE_CHECKING:
     from convpredict.config.training import ModelConfig
 
-Table = pd.DataFrame | npt.NDArray[Any]
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _CHUNK_ROWS = 65_536
 _FEW_ROWS = 50_000
 _MANY_ROWS = 200_000
 _LOGISTIC_ROWS = 150_000
-
-
-class OneClassError(NotEnoughDataError, ValueError):
-    """All labels are equal, so there is nothing to tell apart."""
 
 
 class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -158,7 +153,11 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         cutoff a label is known. ``calibration`` is (X, y, lead ids) of a later slice for :meth:`calibrate`.
         Raises OneClassError (a ValueError) where all labels are equal.
         """
-        matrix, label, weight, used = self._learn_schema(X, y, sample_weight)
+        checked = check_rows(self, X, y, reset=True)
+        self.classes_, label, weight = check_labels(checked, y, sample_weight)
+        used = weight > 0
+        self.encoder_ = Encoder.learn(checked)
+        matrix, label, weight = self.encoder_.encode(checked)[used], label[used], weight[used]
         lead = None if groups is None else np.asarray(groups)[used]
         cutoff = None if times is None else np.asarray(times)[used]
         choice = self._choose_capacity(matrix, label, weight, lead, cutoff, horizon_us)
@@ -208,7 +207,7 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         matrix = self._encode(X)
         label = self._known_label(y)
         weight = _check_sample_weight(sample_weight, matrix, dtype=np.float64)
-        _check_two_classes(label[weight > 0])
+        check_two_classes(label, weight)
         used = weight > 0
         self._fit_parts(matrix[used], label[used], weight[used])
         return self
@@ -234,10 +233,7 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.column_stack([expit(-logit), expit(logit)])
 
     def predict(self, X: Table) -> npt.NDArray[Any]:
-        """The likelier class. Conversions being rare, this is mostly the first.
-
-        Rank by probability instead.
-        """
+        """The likelier class: mostly the first, as conversions are rare; rank by probability instead."""
         likelier = (self.decision_function(X) > 0).astype(np.intp)
         return self.classes_[likelier]
 
@@ -259,46 +255,11 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         parallel = Parallel(n_jobs=self.n_jobs or -1, prefer="threads")
         return list(parallel(delayed(call)(item) for item in items))
 
-    def _learn_schema(
-        self, X: Table, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None
-    ) -> tuple[Matrix, Floats, Floats, npt.NDArray[np.bool_]]:
-        if isinstance(X, pd.DataFrame):
-            X, y = validate_data(self, X, y, skip_check_array=True)
-            y = np.asarray(y)
-            if len(X) != len(y):
-                raise ValueError(f"X has {len(X)} rows and y {len(y)}; they must be of the same observations")
-            if X.shape[1] == 0 or len(X) == 0:
-                raise ValueError(
-                    f"X has {len(X)} rows and {X.shape[1]} columns; there is nothing to learn from"
-                )
-        else:
-            X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
-        check_classification_targets(y)
-        if type_of_target(y, input_name="y") != "binary":
-            classes = np.unique(y)
-            if len(classes) > 2:
-                raise ValueError(
-                    f"Only binary classification is supported. y holds {len(classes)} classes; a conversion "
-                    "model "
-                    "tells two apart: converted or not"
-                )
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        used = weight > 0
-        self.classes_, codes = np.unique(np.asarray(y), return_inverse=True)
-        label = codes.astype(np.float64)
-        _check_two_classes(label[used])
-        self.encoder_ = Encoder.learn(X)
-        return self.encoder_.encode(X)[used], label[used], weight[used], used
-
     def _check_columns(self, X: Table) -> Table:
-        if isinstance(X, pd.DataFrame):
-            return cast(pd.DataFrame, validate_data(self, X, reset=False, skip_check_array=True))
-        checked = validate_data(
-            self, X, reset=False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan"
-        )
-        if self.encoder_.categorical:
+        checked = check_rows(self, X)
+        if self.encoder_.categorical and not isinstance(X, pd.DataFrame):
             raise ValueError("the model was fitted on a frame with categories; give it a frame, not an array")
-        return cast("npt.NDArray[Any]", checked)
+        return checked
 
     def _encode(self, X: Table) -> Matrix:
         return self.encoder_.encode(self._check_columns(X))
@@ -316,8 +277,8 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             categories = [self.encoder_.columns[i].name for i in found if i in self.encoder_.categorical]
             if not found or categories or direction not in (-1, 1):
                 raise ConfigError(
-                    f"monotone: {{{pattern!r}: {direction!r}}} must name columns of numbers and a "
-                    "direction, 1 or -1; "
+                    f"monotone: {{{pattern!r}: {direction!r}}} must name columns of numbers and a direction, "
+                    "1 or -1; "
                     + (
                         f"{', '.join(categories)} is a category"
                         if categories
@@ -416,16 +377,6 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return trees
         share = self.logistic_weight_
         return (1 - share) * trees + share * self.logistic_.logit(matrix)
-
-
-def _check_two_classes(label: Floats) -> None:
-    if len(label) and 0 < label.sum() < len(label):
-        return
-    raise OneClassError(
-        f"y has one class only ({len(label)} rows with weight), so there is nothing to tell apart; take a "
-        "longer training "
-        "period, or check how conversions are mapped"
-    )
 
 
 def _thin_negatives(label: Floats, seed: int) -> tuple[npt.NDArray[np.intp] | slice, Floats | float]:

@@ -119,9 +119,8 @@ def _check_number(values: pd.Series[Any]) -> None:
         return
     raise ValueError(
         f"column {values.name!r} must hold numbers or be a pandas Categorical; got dtype {values.dtype}. "
-        "Text has no "
-        f"order and dates no zero that a model could use: convert text with .astype('category'), dates to "
-        "days"
+        "Text has no order and dates no zero that a model could use: convert text with .astype('category'), "
+        "dates to days"
     )
 
 
@@ -138,8 +137,7 @@ def _encode_column(values: pd.Series[Any], column: Column) -> npt.NDArray[Any]:
     if (categories is not None) != (column.type == "category"):
         raise ValueError(
             f"column {column.name!r} was a {column.type} when the model was fitted and is of dtype "
-            f"{values.dtype} now; "
-            f"build it with the same feature set"
+            f"{values.dtype} now; build it with the same feature set"
         )
     if categories is None:
         _check_number(values)

@@ -93,8 +93,7 @@ class Logistic:
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(
                 f"the logistic part cannot be read ({error!r}): load the bundle with the version of "
-                "convpredict that "
-                "wrote it, or export it anew"
+                "convpredict that wrote it, or export it anew"
             ) from None
 
 

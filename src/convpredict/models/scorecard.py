@@ -14,8 +14,7 @@ import pandas as pd
 import yaml
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from convpredict.config.features import Feature
 from convpredict.config.load import parse_scorecard
@@ -25,10 +24,8 @@ from convpredict.features.feature_set import FeatureSet
 from convpredict.history.history import History
 
 from .calibration import Floats, SigmoidCalibrator
-from .conversion import OneClassError
+from .inputs import Table, check_labels, check_rows
 from .scorecard_terms import Term, bind_rule, declaration_of, rule_to_dict, unknown_words
-
-Table = pd.DataFrame | npt.NDArray[Any]
 
 
 class Scorecard(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -133,8 +130,7 @@ class Scorecard(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if missing:
             raise ValueError(
                 f"the feature table has no column {', '.join(missing)}, which scorecard "
-                f"'{self._rules().name}' reads; "
-                "build it with the feature set that the card was bound to"
+                f"'{self._rules().name}' reads; build it with the feature set that the card was bound to"
             )
         result = pd.DataFrame({i: term.points(X[term.column]) for i, term in enumerate(terms)}, index=X.index)
         result.columns = pd.Index([term.column for term in terms])
@@ -151,34 +147,19 @@ class Scorecard(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(self, X: Table, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> Self:
         """Learn how points translate into a probability. Raises OneClassError where all labels are equal."""
-        if y is None:
-            raise ValueError("requires y to be passed, but the target y is None: give the labels")
-        X, label = self._validated(X, y)
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        self.classes_, codes = np.unique(np.asarray(label), return_inverse=True)
-        if len(self.classes_) > 2:
-            raise ValueError(
-                f"Only binary classification is supported. y holds {len(self.classes_)} classes; a "
-                "scorecard tells two "
-                "apart: converted or not"
-            )
-        if len(np.unique(codes[weight > 0])) < 2:
-            raise OneClassError(
-                "y has one class only, so points cannot be translated into a probability; take a longer "
-                "training "
-                "period, or check how conversions are mapped"
-            )
-        points = self.points(X)
+        checked = self._checked(X, y, reset=True)
+        self.classes_, label, weight = check_labels(checked, y, sample_weight)
+        points = self.points(checked)
         self.center_ = float(np.average(points, weights=weight))
         scale = float(np.sqrt(np.average((points - self.center_) ** 2, weights=weight)))
         self.scale_ = scale if scale > 0 else 1.0
-        self.calibrator_ = SigmoidCalibrator().fit(expit(self._standardised(points)), codes, weight)
+        self.calibrator_ = SigmoidCalibrator().fit(expit(self._standardised(points)), label, weight)
         return self
 
     def decision_function(self, X: Table) -> Floats:
         """Logit of the second class."""
         check_is_fitted(self)
-        points = self.points(self._validated(X)[0])
+        points = self.points(self._checked(X))
         return np.asarray(self.calibrator_.transform_logit(self._standardised(points)))
 
     def probability(self, points: npt.ArrayLike) -> Floats:
@@ -222,19 +203,13 @@ class Scorecard(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         return self.terms
 
-    def _validated(self, X: Table, y: npt.ArrayLike | None = None) -> tuple[Table, npt.NDArray[Any] | None]:
-        reset = y is not None
-        if self.config is not None:
-            self._bound()
-            checked = validate_data(self, X, reset=reset, skip_check_array=True)
-            label = None if y is None else np.asarray(y)
-        elif y is None:
-            return validate_data(self, X, reset=False, ensure_all_finite="allow-nan", dtype=np.float64), None
-        else:
-            checked, label = validate_data(self, X, y, ensure_all_finite="allow-nan", dtype=np.float64)
-        if label is not None:
-            check_classification_targets(label)
-        return checked, label
+    def _checked(self, X: Table, y: npt.ArrayLike | None = None, *, reset: bool = False) -> Table:
+        if self.config is None:
+            return check_rows(self, X, y, reset=reset)
+        read = list(dict.fromkeys(term.column for term in self._bound()))
+        if reset:
+            self.feature_names_in_, self.n_features_in_ = np.array(read, dtype=object), len(read)
+        return X
 
 
 def _flow(value: Any) -> str:

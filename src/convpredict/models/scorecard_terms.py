@@ -79,8 +79,7 @@ def bind_rule(rule: Rule, card: ScorecardConfig, feature_set: FeatureSet) -> Ter
     if len(columns) != 1:
         raise ConfigError(
             f"scorecard '{card.name}', rule {describe_rule(rule)}: the feature set has no column for it, so "
-            "its points "
-            "could not be given; build the feature set with extra=scorecard.declarations()"
+            "its points could not be given; build the feature set with extra=scorecard.declarations()"
         )
     _check_type(rule, columns[0], card)
     return Term(rule, columns[0].name)
@@ -102,8 +101,7 @@ def _check_type(rule: Rule, column: FeatureColumn, card: ScorecardConfig) -> Non
     if unknown:
         raise ConfigError(
             f"{where}: {', '.join(map(repr, unknown))} has no category of its own, so its points could not "
-            "be given; "
-            "build the feature set with extra=scorecard.declarations(), or correct the value"
+            "be given; build the feature set with extra=scorecard.declarations(), or correct the value"
         )
 
 
@@ -145,9 +143,8 @@ def unknown_words(card: ScorecardConfig, known: Mapping[str, set[str]]) -> list[
     """Warnings about values that no lead ever had; ``known`` maps ``kind`` and attributes to their values.
 
     >>> card = ScorecardConfig(rules=[ActivityRule(kind="cal", points=5)])
-    >>> unknown_words(card, {"kind": {"call", "mail"}})
-    ["rule {kind: cal, points: 5}: no interaction has the kind 'cal', so it gives no points; did you mean
-    'call'?"]
+    >>> print(*unknown_words(card, {"kind": {"call", "mail"}}))
+    rule {kind: cal, points: 5}: no interaction has the kind 'cal', so it gives no points; did you mean 'call'?
     """
     warnings = []
     for rule in card.rules:

@@ -96,8 +96,8 @@ def tree_parameters(
     if refused:
         raise ConfigError(
             f"model.lightgbm sets {', '.join(refused)}, which convpredict keeps in its own hands: class "
-            "weighting spoils "
-            "probabilities, seeds and threads are set by model.seed and n_jobs; remove the key"
+            "weighting spoils probabilities, seeds and threads are set by model.seed and n_jobs; remove the "
+            "key"
         )
     parameters = {**SMALL_DATA, **overrides, **_FIXED, "seed": seed, "num_threads": n_threads}
     if any(monotone):
@@ -224,8 +224,7 @@ def _read_booster(text: str, n_features: int) -> Any:
         ) from None
     if booster.num_feature() != n_features:
         raise BundleError(
-            f"a tree file reads {booster.num_feature()} columns, the bundle's schema lists {n_features}: "
-            "the files belong "
-            "to different models; export the bundle anew"
+            f"a tree file reads {booster.num_feature()} columns, the bundle's schema lists {n_features}: the "
+            "files belong to different models; export the bundle anew"
         )
     return booster

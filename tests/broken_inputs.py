@@ -93,6 +93,11 @@ def _truncated_gzip(folder: Path) -> None:
     (folder / "leads.csv.gz").write_bytes(content[: len(content) // 2])
 
 
+def _file_for_folder(folder: Path) -> None:
+    (folder / "quarantine").write_text("not a folder")
+    _replace("calls.csv", "5805", "6", 1)(folder)
+
+
 def _duckdb(folder: Path) -> None:
     with duckdb.connect(str(folder / "crm.duckdb")) as connection:
         connection.execute("CREATE TABLE contacts AS SELECT 1 AS id")
@@ -250,9 +255,7 @@ WHOLE = [
         "a quarantine folder that is a file",
         DataError,
         ("cannot be read or written", "quarantine"),
-        lambda folder: (
-            [(folder / "quarantine").write_text("x"), _replace("calls.csv", "5805", "6", 1)(folder)] and None
-        ),
+        _file_for_folder,
     ),
     Broken(
         "unknown encoding",

@@ -27,6 +27,7 @@ from .lead_columns import CrossLeadTables, lead_columns
 
 Progress = Callable[[float], None]
 _CELLS_PER_BATCH = 4_000_000
+_LEAST_ROWS = 256
 
 
 @dataclass
@@ -156,7 +157,7 @@ def iterate_batches(
     plan = plan_events(feature_set.columns, feature_set.vocabularies)
     with watch.measure("tables"):
         tables = CrossLeadTables.build(history, feature_set)
-    rows = max(256, _CELLS_PER_BATCH // max(1, len(feature_set.columns)))
+    rows = max(_LEAST_ROWS, _CELLS_PER_BATCH // max(1, len(feature_set.columns)))
     with watch.measure("read"):
         store = read_events(
             history,

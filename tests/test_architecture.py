@@ -35,7 +35,7 @@ LAYERS = (
 OWNERS = {
     "adbc_driver_postgresql": ("history",),
     "duckdb": ("history",),
-    "joblib": ("engines",),
+    "joblib": ("engines", "models"),
     "lightgbm": ("models",),
     "matplotlib": ("evaluation",),
     "mlflow": ("tracking",),

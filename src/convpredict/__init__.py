@@ -23,13 +23,16 @@ if TYPE_CHECKING:
     from .history.load import load_history
     from .history.simulator.run import simulate
     from .history.simulator.simulation import Simulation
+    from .models.bundle import Bundle, load_bundle, write_bundle
     from .models.conversion import ConversionModel
     from .models.scorecard import Scorecard
+    from .scoring.scores import Scores, score_open_leads
     from .training.observations import make_observations, open_observations
     from .training.time_split import TimeSplit
     from .training.training_set import TrainingSet, build_training_set
 
 _HOME = {
+    "Bundle": "models.bundle",
     "BundleError": "errors",
     "ConfigError": "errors",
     "ConversionModel": "models.conversion",
@@ -40,6 +43,7 @@ _HOME = {
     "NotEnoughDataError": "errors",
     "Project": "config.load",
     "Scorecard": "models.scorecard",
+    "Scores": "scoring.scores",
     "Simulation": "history.simulator.simulation",
     "TimeSplit": "training.time_split",
     "TrainingSet": "training.training_set",
@@ -47,16 +51,20 @@ _HOME = {
     "build_training_set": "training.training_set",
     "evaluate": "evaluation.comparison",
     "history_from_frames": "history.frames",
+    "load_bundle": "models.bundle",
     "load_history": "history.load",
     "load_project": "config.load",
     "make_observations": "training.observations",
     "open_observations": "training.observations",
     "parse_project": "config.load",
+    "score_open_leads": "scoring.scores",
     "simulate": "history.simulator.run",
+    "write_bundle": "models.bundle",
     "write_features": "features.build",
 }
 
 __all__ = [
+    "Bundle",
     "BundleError",
     "ConfigError",
     "ConversionModel",
@@ -67,6 +75,7 @@ __all__ = [
     "NotEnoughDataError",
     "Project",
     "Scorecard",
+    "Scores",
     "Simulation",
     "TimeSplit",
     "TrainingSet",
@@ -74,12 +83,15 @@ __all__ = [
     "build_training_set",
     "evaluate",
     "history_from_frames",
+    "load_bundle",
     "load_history",
     "load_project",
     "make_observations",
     "open_observations",
     "parse_project",
+    "score_open_leads",
     "simulate",
+    "write_bundle",
     "write_features",
 ]
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SMALL = ("--set", "simulator.leads=2500", "--set", "simulator.days=400", "--set", "model.seeds=2")
+SMALL = ("--set", "simulator.leads=2500", "--set", "model.seeds=2")
 FAST = ("--set", "model.n_estimators=60", "--set", "model.num_leaves=7", "--set", "evaluation.resamples=50")
 
 
@@ -146,7 +146,7 @@ def test_compare_shows_a_finished_run(project: Path, trained: Path) -> None:
         (["check", "demo.yaml", "--set", "labels.horizon=[30d]"], 2, "horizons"),
         (["score", "demo.yaml", "--data", "data", "--out", "x.parquet"], 2, "--bundle"),
         (["score", "demo.yaml", "--data", "data", "--bundle", "nothing", "--out", "x.parquet"], 5, "nothing"),
-        (["score", "demo.yaml", "--data", "data", "--run", "0" * 32, "--out", "x.parquet"], 5, "0" * 32),
+        (["score", "demo.yaml", "--data", "data", "--run", "0" * 32, "--out", "x.parquet"], 3, "0" * 32),
         (
             ["features", "demo.yaml", "--data", "data", "--out", "x.parquet", "--as-of", "tomorrow"],
             2,
@@ -159,7 +159,7 @@ def test_compare_shows_a_finished_run(project: Path, trained: Path) -> None:
         ),
         (["train", "demo.yaml", "--data", "data", "--set", "labels.horizons=[380d]"], 4, "test"),
         (["compare", "nothing"], 3, "metrics.json"),
-        (["simulate"], 2, "CONFIG"),
+        (["simulate"], 2, "config"),
     ],
 )
 def test_exit_codes(project: Path, arguments: list[str], code: int, words: str) -> None:

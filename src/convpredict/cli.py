@@ -47,11 +47,23 @@ def main() -> None:
     except ConvpredictError as error:
         if "--json" in sys.argv:
             typer.echo(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}))
+        else:
+            _show_report(error)
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         typer.echo("Interrupted; nothing half-written was left behind.", err=True)
         raise SystemExit(130) from None
+
+
+def _show_report(error: ConvpredictError) -> None:
+    """Too many bad rows: the table of what was read and put aside says more than the message alone."""
+    from .history.validation import BadRowsError
+
+    if isinstance(error, BadRowsError):
+        from .history.summary import render_report
+
+        _show(render_report(error.report))
 
 
 @contextmanager

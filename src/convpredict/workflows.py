@@ -242,7 +242,7 @@ def train(
         training_set, model, fitted_card, settings.evaluation, progress=_part(progress, "judging")
     )
     progress("writing", 0.0)
-    write_bundle(folder / "bundle", make_bundle(training_set, model, fitted_card, settings))
+    write_bundle(folder / "bundle", make_bundle(training_set, model, fitted_card))
     _write_results(folder, judgement, training_set, history)
     mlflow_run = _track(project, folder, run_id, judgement) if track else None
     notes = [f"Note: {warning}" for warning in card.warnings(history)] if card is not None else []

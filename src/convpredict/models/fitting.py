@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
+
 from convpredict.config.training import ModelConfig
 from convpredict.training.training_set import TrainingSet
 
+from .bundle import Bundle
 from .conversion import ConversionModel
 from .scorecard import Scorecard
 
@@ -42,3 +46,18 @@ def fit_scorecard(training_set: TrainingSet, scorecard: Scorecard) -> Scorecard:
     """Bind a scorecard to the feature set and learn what its points mean as a probability, before the test part."""
     bound = scorecard.bind(training_set.feature_set)
     return bound.fit(training_set.part("development"), training_set.y("development"))
+
+
+def make_bundle(
+    training_set: TrainingSet, model: ConversionModel, scorecard: Scorecard | None = None
+) -> Bundle:
+    """A fitted model with its feature set and scorecard, named and dated by the training set it came from."""
+    manifest = json.dumps(training_set.manifest, sort_keys=True, default=str)
+    return Bundle(
+        name=str(training_set.manifest["name"]),
+        model=model,
+        feature_set=training_set.feature_set,
+        horizon=training_set.horizons[0],
+        scorecard=scorecard,
+        created_from=sha256(manifest.encode("utf-8")).hexdigest(),
+    )

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from ..config.base import Duration
-from ..features.batches import BUCKET_EVENTS, iterate_features
+from ..engines.buckets import BUCKET_EVENTS
+from ..features.batches import iterate_features
 from ..history.history import History
 from ..models.bundle import Bundle
 from ..training.observations import open_observations

@@ -83,8 +83,9 @@ def plan_events(
     coded, measured = set(), set()
     for column in wanted:
         declaration: Any = column.declaration
-        names = ("by", "attribute", "of", "short", "long")
-        key = (declaration.family, *(getattr(declaration, name, None) for name in names))
+        names = ("by", "attribute", "of")
+        family = "count" if declaration.family == "trend" else declaration.family
+        key = (family, *(getattr(declaration, name, None) for name in names))
         jobs.setdefault(key, []).append(column)
         by, of = getattr(declaration, "by", None), getattr(declaration, "of", None)
         if by is not None:
@@ -99,8 +100,8 @@ def plan_events(
         numbers,
         categories,
         tuple(
-            Job(group[0].declaration.family, tuple(group), tuple(places[id(column)] for column in group))
-            for group in jobs.values()
+            Job(str(key[0]), tuple(group), tuple(places[id(column)] for column in group))
+            for key, group in jobs.items()
         ),
         tuple(sorted(coded)),
         tuple(sorted(measured)),
@@ -270,18 +271,21 @@ def _grid(walk: Walk, job: Job, lengths: Sequence[int], function: str | None = N
 
 
 def _count(walk: Walk, job: Job) -> None:
-    lengths = _window_lengths(job)
-    groups, n_groups = walk.groups(job.declaration.by)
-    target = _grid(walk, job, lengths)
-    counts.count(walk.timeline, groups, n_groups, walk.windows(lengths), target, walk.numbers)
 
-
-def _trend(walk: Walk, job: Job) -> None:
-    short, long = job.declaration.short.microseconds, job.declaration.long.microseconds
+    pairs = dict.fromkeys(_lengths(column) for column in job.columns if column.declaration.family == "trend")
+    lengths = list(dict.fromkeys(length for column in job.columns for length in _lengths(column)))
     groups, n_groups = walk.groups(job.declaration.by)
-    target = _grid(walk, job, [short])[:, 0].copy()
-    windows = walk.windows([short, long])
-    counts.trend(walk.timeline, groups, n_groups, windows, short / long, target, walk.numbers)
+    target = np.full((n_groups, len(lengths)), -1, np.int64)
+    trend_target = np.full((n_groups, len(pairs)), -1, np.int64)
+    for column, place in zip(job.columns, job.places, strict=True):
+        if column.declaration.family == "count":
+            target[walk.group_of(column), lengths.index(_lengths(column)[0])] = place
+        else:
+            trend_target[walk.group_of(column), list(pairs).index(_lengths(column))] = place
+    trends = np.array([[lengths.index(length) for length in pair] for pair in pairs], np.int64).reshape(-1, 2)
+    ratios = np.array([short / long for short, long in pairs], np.float64)
+    windows = walk.windows(lengths)
+    counts.count(walk.timeline, groups, n_groups, windows, target, trends, ratios, trend_target, walk.numbers)
 
 
 def _recency(walk: Walk, job: Job) -> None:
@@ -360,7 +364,6 @@ def _share(walk: Walk, job: Job) -> None:
 
 _RUN: Mapping[str, Callable[[Walk, Job], None]] = {
     "count": _count,
-    "trend": _trend,
     "recency": _recency,
     "age": _recency,
     "decayed": _decayed,

@@ -40,9 +40,22 @@ def _tally(
 
 @njit(cache=True, nogil=True)
 def count(
-    timeline: Any, groups: Any, n_groups: int, windows: Any, target: Any, out: Any
+    timeline: Any,
+    groups: Any,
+    n_groups: int,
+    windows: Any,
+    target: Any,
+    trends: Any,
+    shares: Any,
+    trend_target: Any,
+    out: Any,
 ) -> None:  # pragma: no cover - compiled
-    """Number of interactions per group and window: row ``target[group, window]`` of ``out``."""
+    """Number of interactions per group and window, and trends between two of the windows.
+
+    Counts go to row ``target[group, window]`` of ``out``. Trend t compares the windows ``trends[t]``, short and
+    long, whose lengths have the ratio ``shares[t]``: ln((n_short + 1) / (n_long * share + 1)) goes to row
+    ``trend_target[group, t]``.
+    """
     n_windows = len(windows)
     cells = n_groups * n_windows
     sizes = np.empty(max(_BLOCK, most(timeline.starts, timeline.starts[1:])) * cells, np.int32)
@@ -57,30 +70,14 @@ def count(
                 if row >= 0:
                     for k in range(n):
                         out[row, base + k] = sizes[k * cells + cell]
-        lead = stop
-
-
-@njit(cache=True, nogil=True)
-def trend(
-    timeline: Any, groups: Any, n_groups: int, windows: Any, share: float, target: Any, out: Any
-) -> None:  # pragma: no cover - compiled
-    """ln((n_short + 1) / (n_long * share + 1)) per group: row ``target[group]`` of ``out``.
-
-    ``windows`` are the short and the long one, ``share`` the ratio of their lengths.
-    """
-    sizes = np.empty(max(_BLOCK, most(timeline.starts, timeline.starts[1:])) * 2 * n_groups, np.int32)
-    lead = 0
-    while lead < len(timeline.begins):
-        stop = block_end(timeline.starts, lead, _BLOCK)
-        _tally(timeline, groups, n_groups, windows, lead, stop, sizes)
-        base, n = timeline.starts[lead], timeline.starts[stop] - timeline.starts[lead]
-        for group in range(n_groups):
-            row = target[group]
-            if row >= 0:
-                for k in range(n):
-                    place = (k * n_groups + group) * 2
-                    if sizes[place] == 0 and sizes[place + 1] == 0:
-                        out[row, base + k] = 0.0
-                    else:
-                        out[row, base + k] = np.log((sizes[place] + 1) / (sizes[place + 1] * share + 1))
+            for t in range(len(trends)):
+                row = trend_target[group, t]
+                short, long = group * n_windows + trends[t, 0], group * n_windows + trends[t, 1]
+                if row >= 0:
+                    for k in range(n):
+                        n_short, n_long = sizes[k * cells + short], sizes[k * cells + long]
+                        if n_short == 0 and n_long == 0:
+                            out[row, base + k] = 0.0
+                        else:
+                            out[row, base + k] = np.log((n_short + 1) / (n_long * shares[t] + 1))
         lead = stop

@@ -216,11 +216,10 @@ class IsotonicCalibrator(_OnLogit):
         weight = np.add.reduceat(w, starts)
         centre = np.add.reduceat(w * z, starts) / weight
         converted = np.add.reduceat(w * y, starts)
-        overall = converted.sum() / weight.sum()
-        level = to_logit((converted + overall) / (weight + 1.0))
+        level = to_logit(_inside(converted / weight, weight))
         rising = np.r_[True, np.diff(centre) > 1e-9]
         self.inputs = [float(x) for x in centre[rising]]
-        self.outputs = [float(x) for x in np.maximum.accumulate(level)[rising]]
+        self.outputs = [float(x) for x in level[rising]]
 
     def _map(self, z: Floats) -> Floats:
         inside = np.interp(z, self.inputs, self.outputs)
@@ -299,6 +298,18 @@ def _numbers(stored: Mapping[str, Any], key: str) -> list[float]:
 
 def _log_expit(z: Floats) -> Floats:
     return np.minimum(z, 0.0) - np.log1p(np.exp(-np.abs(z)))
+
+
+def _inside(share: Floats, weight: Floats) -> Floats:
+    """Increasing shares with a first 0 and a last 1 moved inside, by half an observation at most."""
+    result = share.copy()
+    if len(share) == 1:
+        return np.clip(result, 0.5 / (weight + 1), 1 - 0.5 / (weight + 1))
+    if result[0] <= 0:
+        result[0] = min(0.5 / (weight[0] + 1), result[1] / 2)
+    if result[-1] >= 1:
+        result[-1] = 1 - min(0.5 / (weight[-1] + 1), (1 - result[-2]) / 2)
+    return result
 
 
 def _nonnegative_logistic(columns: Floats, y: Floats, w: Floats) -> Floats:

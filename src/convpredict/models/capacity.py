@@ -29,10 +29,15 @@ LogisticLogits = Callable[[], Sequence[Floats]]
 
 LEAVES = (7, 15, 31, 63)
 ROUNDS = (50, 100, 150, 200, 300)
-ROUNDS_OF_MANY = (100, 150, 200, 300, 400, 600, 800)
+ROUNDS_OF_MORE = (100, 150, 200, 300, 400, 600, 800)
 LOGISTIC_WEIGHTS = (0.0, 0.15, 0.3, 0.5)
-MANY_POSITIVES = 3_000
-"""From here on, one fold decides, and larger models are tried."""
+SOME_POSITIVES = 1_000
+"""From here on, two folds decide, and more trees are tried."""
+
+MANY_POSITIVES = 10_000
+"""From here on, one fold decides."""
+
+VALIDATION_ROWS = 60_000
 _FEWEST_POSITIVES = 20
 
 
@@ -76,7 +81,7 @@ def ladder(
     ((7, 15, 31, 63), (200,), (0.0,))
     """
     leaves = LEAVES if num_leaves == "auto" else (num_leaves,)
-    rounds = (ROUNDS_OF_MANY if many else ROUNDS) if n_estimators == "auto" else (n_estimators,)
+    rounds = (ROUNDS_OF_MORE if many else ROUNDS) if n_estimators == "auto" else (n_estimators,)
     return leaves, rounds, LOGISTIC_WEIGHTS if logistic_weight == "auto" else (logistic_weight,)
 
 
@@ -94,25 +99,43 @@ def forward_folds(
 ) -> list[Fold]:
     """Folds that train on the past of some leads and validate on the later rows of others.
 
-    ``times`` are cutoffs: instants, or integers in µs. Labels of training rows are known when validation
-    begins (``cutoff + horizon_us <= begin``). Leads are kept apart by dividing them at random, not by
-    dropping the leads that are still open when validation begins: those are mostly negatives, and without
-    them every base rate is wrong. Much data is validated on one fold, little data on six. Raises
-    NotEnoughDataError.
+    ``times`` are cutoffs: instants, or integers in µs. Labels of training rows are known when validation begins
+    (``cutoff + horizon_us <= begin``). Leads are kept apart by dividing them at random, not by dropping the
+    leads that are still open when validation begins: those are mostly negatives, and without them every base
+    rate is wrong. Little data is validated on the last two quarters of the time and three groups of leads,
+    much data on the last quarter and one group. Raises NotEnoughDataError.
     """
     instants = np.asarray(times)
     cutoffs = pd.to_datetime(instants, unit="us", utc=True) if instants.dtype.kind in "iu" else times
     leads = np.arange(len(y)) if groups is None else np.asarray(groups)
-    many = y.sum() >= MANY_POSITIVES
+    n_groups, first, last = (3, 3, 9) if y.sum() < SOME_POSITIVES else (2, 4, 6)
+    last = last if y.sum() < MANY_POSITIVES else first + 1
     splitter = TimeSplit(
-        3, gap=Duration(int(horizon_us)), cutoffs=cutoffs, leads=leads, lead_groups=3, seed=seed
+        3, gap=Duration(int(horizon_us)), cutoffs=cutoffs, leads=leads, lead_groups=n_groups, seed=seed
     )
-    every = splitter.split(np.empty((len(y), 0)))
-    folds = list(islice(every, 6, 7) if many else islice(every, 3, 9))
-    for train, validate in folds:
-        if min(y[train].sum(), y[validate].sum()) * (1 if many else len(folds) / 2) < _FEWEST_POSITIVES:
-            raise NotEnoughDataError(f"a fold has fewer than {_FEWEST_POSITIVES} positive rows")
+    folds = list(islice(splitter.split(np.empty((len(y), 0))), first, last))
+    least = min(min(y[train].sum(), y[validate].sum() * n_groups) for train, validate in folds)
+    if least < _FEWEST_POSITIVES:
+        raise NotEnoughDataError(f"a fold has fewer than {_FEWEST_POSITIVES} positive rows")
     return folds
+
+
+def thin_negatives(y: Floats, at_most: int, seed: int) -> tuple[npt.NDArray[np.intp], Floats]:
+    """Rows to learn from and their weights: all of them, or every positive and a random part of the negatives.
+
+    A negative that is kept stands for those that are not, so that probabilities stay what they are.
+
+    >>> rows, weight = thin_negatives(np.r_[1.0, np.zeros(99)], 50, seed=0)
+    >>> len(rows), round(float(weight.sum()), 6)
+    (50, 100.0)
+    """
+    positive, negative = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
+    wanted = max(at_most - len(positive), at_most // 2)
+    if len(y) <= at_most or len(negative) <= wanted:
+        return np.arange(len(y)), np.ones(len(y))
+    kept = np.random.default_rng(seed).choice(negative, wanted, replace=False)
+    rows = np.sort(np.concatenate([positive, kept]))
+    return rows, np.where(y[rows] == 1, 1.0, len(negative) / wanted)
 
 
 def choose_capacity(

@@ -22,7 +22,8 @@ from convpredict.errors import ConfigError, NotEnoughDataError
 from .calibration import CALIBRATOR_NAMES, Calibrator, CalibratorName, Floats, NoCalibrator, clip_logit
 from .calibrator_choice import choose_calibrator
 from .capacity import (
-    MANY_POSITIVES,
+    SOME_POSITIVES,
+    VALIDATION_ROWS,
     CapacityChoice,
     Fold,
     choose_capacity,
@@ -30,6 +31,7 @@ from .capacity import (
     describe,
     forward_folds,
     ladder,
+    thin_negatives,
 )
 from .encoding import Encoder, Matrix
 from .inputs import Table, check_labels, check_rows, check_two_classes
@@ -308,7 +310,7 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         cutoff: npt.NDArray[Any] | None,
         horizon_us: int,
     ) -> CapacityChoice:
-        many = bool(label.sum() >= MANY_POSITIVES)
+        many = bool(label.sum() >= SOME_POSITIVES)
         leaves, rounds, weights = ladder(self.n_estimators, self.num_leaves, self.logistic_weight, many=many)
         default = default_of(leaves, rounds, weights)
         if len(leaves) == len(rounds) == len(weights) == 1:
@@ -322,8 +324,10 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         def validate_trees(fold: Fold, num_leaves: int) -> list[Floats]:
             train, held_out = fold
+            rows, factor = thin_negatives(label[train], VALIDATION_ROWS, self._seed())
+            train = train[rows]
             parameters = self._tree_parameters(num_leaves, self._seed(), len(train), n_parallel=len(folds))
-            dataset = self._dataset(matrix[train], label[train], weight[train], parameters)
+            dataset = self._dataset(matrix[train], label[train], weight[train] * factor, parameters)
             booster = fit_booster(dataset, parameters, rounds[-1])
             return list(staged_logits(booster, matrix[held_out], rounds, n_threads=parameters["num_threads"]))
 
@@ -362,7 +366,7 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.logistic_ = self._fit_logistic(matrix, label, weight) if self.logistic_weight_ > 0 else None
 
     def _fit_logistic(self, matrix: Matrix, label: Floats, weight: Floats) -> Logistic:
-        rows, factor = _thin_negatives(label, self._seed())
+        rows, factor = thin_negatives(label, _LOGISTIC_ROWS, self._seed())
         return fit_logistic(
             matrix[rows],
             label[rows],
@@ -377,14 +381,3 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return trees
         share = self.logistic_weight_
         return (1 - share) * trees + share * self.logistic_.logit(matrix)
-
-
-def _thin_negatives(label: Floats, seed: int) -> tuple[npt.NDArray[np.intp] | slice, Floats | float]:
-    """All rows; of much data every positive and random negatives, weighted by how many they stand for."""
-    positive, negative = np.flatnonzero(label == 1), np.flatnonzero(label == 0)
-    wanted = max(_LOGISTIC_ROWS - len(positive), _LOGISTIC_ROWS // 2)
-    if len(label) <= _LOGISTIC_ROWS or len(negative) <= wanted:
-        return slice(None), 1.0
-    kept = np.random.default_rng(seed).choice(negative, wanted, replace=False)
-    rows = np.sort(np.concatenate([positive, kept]))
-    return rows, np.where(label[rows] == 1, 1.0, len(negative) / wanted)

@@ -1,9 +1,9 @@
 """How fast features are built: python benchmarks/features.py [--quick] [--cold] [--scaling]; prints a table.
 
-The data are Parquet files with int64 lead ids, generated once into --data. Each line is measured in a
-process of its own: a build with its parts (busy seconds; they overlap), the whole, the peak memory, and
-the ratio to DuckDB's ``select lead_id, count(*) ... group by lead_id`` over the same file, timed right
-before and after.
+The history comes from the simulator, its interactions in time order, as an event log has them (``--order lead``: lead
+by lead), in Parquet. Each line is measured in a process of its own: loading and validating the history, then the build
+with its parts (busy seconds; they overlap), the whole build with its CPU seconds, the peak memory, and the ratio to
+DuckDB's ``select lead_id, count(*) ... group by lead_id`` over the same file, timed right before and after.
 """
 
 from __future__ import annotations
@@ -16,89 +16,62 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-KINDS = ("page_view", "email_open", "email_click", "form", "call", "meeting", "webinar", "chat")
-START_US = 1_672_531_200_000_000  # 2023-01-01
 DAY_US = 86_400_000_000
-DAYS = 365
+SETTINGS = ("leads", "events", "cutoffs", "columns", "order", "bucket_events", "n_jobs")
 
 
-def generate(folder: Path, leads: int, events: int, late: float) -> Path:
-    """Write leads.parquet and interactions.parquet, in time order as an event log would be, unless they are there."""
-    target = folder / f"{leads}_{events}_{late:g}"
+def folder_of(options: dict[str, Any]) -> Path:
+    return Path(options["data"]) / f"{options['leads']}_{options['events']}_{options['order']}"
+
+
+def generate(options: dict[str, Any]) -> Path:
+    """Simulate the history, unless it is there, and write its interactions in the wanted order."""
+    target = folder_of(options)
     if (target / "interactions.parquet").exists():
         return target
+    from convpredict.config.history import SimulatorConfig
+    from convpredict.history.simulator import simulate
+
     target.mkdir(parents=True, exist_ok=True)
-    connection = duckdb.connect()
-    connection.execute(
-        f"""COPY (SELECT range * 3 + 7 AS lead_id,
-                make_timestamp({START_US} + (hash(range + 5) % {DAYS // 2} * {DAY_US})::BIGINT) AS created_at
-            FROM range({leads})) TO '{target}/leads.parquet'"""
-    )
-    kinds = ", ".join(f"'{kind}'" for kind in KINDS)
-    connection.execute(
-        f"""COPY (
-            WITH drawn AS (
-                SELECT range AS i, hash(range) AS h, hash(range + 77777777) AS g FROM range({events})
-            ),
-            event AS (SELECT *, {START_US} + (i * {DAYS * DAY_US / events})::BIGINT AS us FROM drawn)
-            SELECT (h % {leads})::BIGINT * 3 + 7 AS lead_id, make_timestamp(us) AS occurred_at,
-                CASE WHEN g % 100000 < {late * 100_000}
-                    THEN make_timestamp(us + (g // 7 % {5 * DAY_US})::BIGINT) END AS recorded_at,
-                [{kinds}][1 + least(g % 8, g // 11 % 8)::INT] AS kind, 'topic_' || (g // 1000 % 12) AS topic,
-                round((g % 100000) / 100.0, 2) AS amount
-            FROM event ORDER BY i) TO '{target}/partial' (FORMAT parquet, COMPRESSION zstd)"""
-    )
-    (target / "partial").rename(target / "interactions.parquet")
+    size = {"leads": options["leads"], "interactions_per_lead": options["events"] / options["leads"]}
+    simulate(SimulatorConfig(**size), target)
+    if options["order"] == "time":
+        (target / "interactions.parquet").rename(target / "by_lead.parquet")
+        duckdb.connect().execute(
+            f"COPY (SELECT * FROM '{target}/by_lead.parquet' ORDER BY occurred_at) "
+            f"TO '{target}/by_time.parquet' (FORMAT parquet, COMPRESSION zstd)"
+        )
+        (target / "by_lead.parquet").unlink()
+        (target / "by_time.parquet").rename(target / "interactions.parquet")
     return target
 
 
-def open_history(folder: Path, late: bool) -> Any:
-    """A history whose interactions are a view over the Parquet file, joined with the leads."""
-    import pyarrow as pa
+def open_history(folder: Path) -> Any:
+    from convpredict.config.load import parse_project
+    from convpredict.history.load import load_history
 
-    from convpredict.history.history import TIMESTAMP, History, empty
-
-    connection = duckdb.connect()
-    leads = connection.sql(
-        f"SELECT lead_id, created_at FROM '{folder}/leads.parquet' ORDER BY lead_id"
-    ).to_arrow_table()
-    created = leads["created_at"].cast(pa.timestamp("us")).cast(TIMESTAMP)
-    leads = pa.table({"lead_id": leads["lead_id"], "created_at": created})
-    leads = leads.append_column("lost_at", pa.nulls(len(leads), TIMESTAMP))
-    connection.execute(
-        f"""CREATE TABLE leads AS SELECT lead_id, (row_number() OVER (ORDER BY lead_id) - 1)::INT AS lead_row
-            FROM '{folder}/leads.parquet'"""
-    )
-    visible = "greatest(occurred_at, recorded_at)" if late else "occurred_at"
-    connection.execute(
-        f"""CREATE VIEW interactions AS SELECT lead_row, epoch_us(occurred_at) AS occurred_at,
-                epoch_us({visible}) AS visible_at, file_row_number AS tie, kind, topic, amount
-            FROM read_parquet('{folder}/interactions.parquet', file_row_number = true) JOIN leads USING (lead_id)"""
-    )
-    count = connection.execute(f"SELECT count(*) FROM '{folder}/interactions.parquet'").fetchone()[0]
-    return History(
-        connection,
-        leads,
-        empty("conversions"),
-        empty("revenue"),
-        empty("spend"),
-        empty("attribute_changes"),
-        {},
-        {"topic": "category", "amount": "number"},
-        datetime.fromtimestamp((START_US + DAYS * DAY_US) / 1e6, UTC),
-        count,
-        "benchmark",
-        late,
-    )
+    tables = ("leads", "interactions", "conversions")
+    content = {
+        "name": "benchmark",
+        "sources": {name: {"file": f"{name}.parquet"} for name in tables},
+        "history": {
+            "leads": {"source": "leads"},
+            "interactions": {
+                "source": "interactions",
+                "attributes": {"topic": "category", "duration_seconds": "number"},
+            },
+            "conversions": {"source": "conversions"},
+        },
+    }
+    return load_history(parse_project(content, data=folder).config, folder)
 
 
-def declare(n_columns: int) -> Any:
+def declare(history: Any, n_columns: int) -> Any:
     """About 150 columns over all families."""
     from convpredict.config.base import Duration
     from convpredict.config.features import (
@@ -116,14 +89,14 @@ def declare(n_columns: int) -> Any:
         TrendFeature,
     )
     from convpredict.features.feature_set import FeatureSet
-    from convpredict.features.vocabulary import Vocabularies
+    from convpredict.features.vocabulary import learn_vocabularies
 
     week, month, quarter = Duration("7d"), Duration("30d"), Duration("90d")
     declarations = [
         CountFeature(windows=(week, month, quarter, "all")),
         CountFeature(windows=(week, month, quarter, "all"), by="kind"),
         AggregateFeature(
-            attribute="amount", functions=("sum", "mean", "max", "last"), windows=(month, "all")
+            attribute="duration_seconds", functions=("sum", "mean", "max", "last"), windows=(month, "all")
         ),
         RecencyFeature(),
         RecencyFeature(by="kind"),
@@ -140,18 +113,11 @@ def declare(n_columns: int) -> Any:
         TopicFeature(of="topic"),
         AgeFeature(),
         CalendarFeature(),
-        AggregateFeature(attribute="amount", functions=("sum",), windows=(month, "all"), by="kind"),
+        AggregateFeature(attribute="duration_seconds", functions=("sum",), windows=(month, "all"), by="kind"),
         CountFeature(windows=(month, "all"), by="topic"),
         AgeFeature(of="first", by="kind"),
     ]
-    types = {("interactions", "topic"): "category", ("interactions", "amount"): "number"}
-    vocabularies = Vocabularies(
-        {
-            ("interactions", "kind"): KINDS,
-            ("interactions", "topic"): tuple(f"topic_{number}" for number in range(12)),
-        },
-        {("interactions", "kind"): "category", **types},
-    )
+    vocabularies = learn_vocabularies(history, until=history.known_until, max_values=30, min_count=10)
     full = FeatureSet.declare(declarations, vocabularies)
     if n_columns >= len(full.columns):
         return full
@@ -159,34 +125,34 @@ def declare(n_columns: int) -> Any:
 
 
 def observe(history: Any, cutoffs: int) -> Any:
-    """``cutoffs`` instants a lead, evenly spread over the second half of the year."""
+    """``cutoffs`` instants a lead, evenly spread over the year after its creation."""
     import numpy as np
     import pyarrow as pa
 
     from convpredict.history.history import TIMESTAMP
 
-    half = DAYS * DAY_US // 2
-    instants = START_US + half + np.arange(1, cutoffs + 1) * half // cutoffs
+    created_at = history.leads["created_at"].cast(pa.int64()).to_numpy()
+    ages = np.arange(1, cutoffs + 1) * (365 * DAY_US) // cutoffs
     rows = np.repeat(np.arange(history.n_leads, dtype=np.int32), cutoffs)
     return pa.table(
         {
             "lead_row": rows,
             "lead_id": history.leads["lead_id"].take(pa.array(rows)),
-            "cutoff": pa.array(np.tile(instants, history.n_leads)).cast(TIMESTAMP),
+            "cutoff": pa.array((created_at[:, None] + ages).ravel()).cast(TIMESTAMP),
         }
     )
 
 
-def measure_floor(folder: Path) -> float:
-    """Seconds of ``count(*) group by lead_id``: the faster of two runs."""
+def measure_floor(folder: Path) -> tuple[float, float]:
+    """Seconds and CPU seconds of ``count(*) group by lead_id``: the faster of three runs."""
     connection = duckdb.connect()
-    best = float("inf")
-    for _ in range(2):
-        begin = time.perf_counter()
+    best = (float("inf"), 0.0)
+    for _ in range(3):
+        begin, used = time.perf_counter(), time.process_time()
         connection.sql(
             f"SELECT lead_id, count(*) FROM '{folder}/interactions.parquet' GROUP BY lead_id"
         ).to_arrow_table()
-        best = min(best, time.perf_counter() - begin)
+        best = min(best, (time.perf_counter() - begin, time.process_time() - used))
     return best
 
 
@@ -195,13 +161,14 @@ def build(options: argparse.Namespace) -> dict[str, float]:
     begin = time.perf_counter()
     from convpredict.features.build import write_features
 
-    folder = Path(options.data) / f"{options.leads}_{options.events}_{options.late:g}"
-    history = open_history(folder, options.late > 0)
-    feature_set = declare(options.columns)
+    folder = folder_of(vars(options))
+    imported = time.perf_counter()
+    history = open_history(folder)
+    loaded = time.perf_counter()
+    feature_set = declare(history, options.columns)
     observations = observe(history, options.cutoffs)
-    ready = time.perf_counter()
-    used = os.times()
     out = folder / f"features_{os.getpid()}.parquet"
+    used = time.process_time()
     try:
         statistics = write_features(
             history,
@@ -213,32 +180,32 @@ def build(options: argparse.Namespace) -> dict[str, float]:
         )
     finally:
         out.unlink(missing_ok=True)
-    done = os.times()
     return {
         "columns": statistics.columns,
         "rows": statistics.rows,
         "buckets": statistics.buckets,
+        "load": loaded - imported,
         "read": statistics.read_seconds,
         "index": statistics.index_seconds,
         "kernels": statistics.kernel_seconds,
         "write": statistics.write_seconds,
         "whole": statistics.seconds,
-        "cpu": done.user + done.system - used.user - used.system,
-        "gigabytes": statistics.bytes / 1e9,
+        "cpu": time.process_time() - used,
+        "file_gb": statistics.bytes / 1e9,
         "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
-        "start": ready - begin,
         "total": time.perf_counter() - begin,
     }
 
 
-def run(folder: str, **options: Any) -> dict[str, float]:
-    """One build in a process of its own."""
+def run(options: dict[str, Any], cache: str | None = None) -> dict[str, float]:
+    """One build in a process of its own, with compiled kernels from ``cache``."""
     arguments = [
-        f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None
+        f"--{name.replace('_', '-')}={options[name]}"
+        for name in (*SETTINGS, "data")
+        if options[name] is not None
     ]
-    command = [sys.executable, __file__, "--child", f"--data={folder}", *arguments]
-    environment = {**os.environ}
-    environment.update({} if "numba_cache" not in options else {"NUMBA_CACHE_DIR": options["numba_cache"]})
+    environment = os.environ if cache is None else {**os.environ, "NUMBA_CACHE_DIR": cache}
+    command = [sys.executable, __file__, "--child", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         sys.exit(done.stderr)
@@ -247,42 +214,40 @@ def run(folder: str, **options: Any) -> dict[str, float]:
 
 
 HEAD = (
-    f"{'leads':>9} {'events':>10} {'cutoffs':>7} {'columns':>7} {'buckets':>7} | {'read':>6} {'index':>6} "
-    f"{'kernels':>7} {'write':>6} | {'whole s':>7} {'cpu s':>6} {'peak GB':>7} {'file GB':>7} {'us/obs':>6} "
-    f"{'floor s':>7} {'ratio':>6}"
+    f"{'leads':>9} {'cutoffs':>7} {'columns':>7} {'buckets':>7} | {'load':>5} | {'read':>5} {'index':>5} "
+    f"{'kernels':>7} {'write':>5} | {'whole s':>7} {'CPU s':>6} {'us/obs':>6} {'peak GB':>7} {'file GB':>7} | "
+    f"{'floor s':>7} {'CPU s':>5} {'ratio':>5} {'of CPU':>6}"
 )
 
 
 def report(options: argparse.Namespace, **changes: Any) -> None:
     """Generate, measure and print one line."""
-    settings = {**{name: getattr(options, name) for name in SETTINGS}, **changes}
-    folder = generate(Path(options.data), settings["leads"], settings["events"], settings["late"])
+    settings = {**vars(options), **changes}
+    folder = generate(settings)
     before = measure_floor(folder)
-    found = run(options.data, **settings)
-    floor = min(before, measure_floor(folder))
+    found = run(settings)
+    floor, floor_cpu = min(before, measure_floor(folder))
     print(
-        f"{settings['leads']:>9,} {settings['events']:>10,} {settings['cutoffs']:>7} {found['columns']:>7} "
-        f"{found['buckets']:>7} | {found['read']:>6.2f} {found['index']:>6.2f} {found['kernels']:>7.2f} "
-        f"{found['write']:>6.2f} | {found['whole']:>7.2f} {found['cpu']:>6.2f} {found['peak_gb']:>7.2f} "
-        f"{found['gigabytes']:>7.2f} {found['whole'] / found['rows'] * 1e6:>6.2f} {floor:>7.2f} "
-        f"{found['whole'] / floor:>6.1f}",
+        f"{settings['leads']:>9,} {settings['cutoffs']:>7} {found['columns']:>7} {found['buckets']:>7} | "
+        f"{found['load']:>5.1f} | {found['read']:>5.2f} {found['index']:>5.2f} {found['kernels']:>7.2f} "
+        f"{found['write']:>5.2f} | {found['whole']:>7.2f} {found['cpu']:>6.2f} "
+        f"{found['whole'] / found['rows'] * 1e6:>6.2f} {found['peak_gb']:>7.2f} {found['file_gb']:>7.2f} | "
+        f"{floor:>7.2f} {floor_cpu:>5.2f} {found['whole'] / floor:>5.1f} {found['cpu'] / floor_cpu:>6.1f}",
         flush=True,
     )
 
 
 def report_cold(options: argparse.Namespace) -> None:
-    """A small run with an empty and with a filled cache of compiled kernels, process start to end."""
-    small = {name: getattr(options, name) for name in SETTINGS}
-    small.update(leads=1_000, events=20_000)
-    generate(Path(options.data), small["leads"], small["events"], small["late"])
+    """A small run with an empty and with a filled cache of compiled kernels, from process start to end."""
+    small = {**vars(options), "leads": 1_000, "events": 20_000}
+    generate(small)
     with tempfile.TemporaryDirectory() as cache:
         for name in ("cold, kernels compiled", "warm, kernels cached"):
-            begin = time.perf_counter()
-            run(options.data, **small, numba_cache=cache)
-            print(f"{name:<24} {time.perf_counter() - begin:>6.2f} s")
-
-
-SETTINGS = ("leads", "events", "cutoffs", "columns", "late", "bucket_events", "n_jobs")
+            begin, before = time.perf_counter(), os.times()
+            run(small, cache)
+            seconds, after = time.perf_counter() - begin, os.times()
+            used = sum(after[2:4]) - sum(before[2:4])
+            print(f"{name:<24} {seconds:>6.2f} s, {used:>6.2f} s of CPU", flush=True)
 
 
 def main() -> None:
@@ -290,22 +255,21 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--leads", type=int, default=1_000_000)
-    parser.add_argument("--events", type=int, default=20_000_000)
+    parser.add_argument("--events", type=int, default=20_000_000, help="interactions, about")
     parser.add_argument("--cutoffs", type=int, default=3)
-    parser.add_argument("--columns", type=int, default=1_000, help="build the first so many columns")
-    parser.add_argument("--late", type=float, default=0.0, help="share of late records")
+    parser.add_argument(
+        "--columns", type=int, default=150, help="build the first so many of about 150 columns"
+    )
+    parser.add_argument("--order", choices=("time", "lead"), default="time", help="order of the interactions")
     parser.add_argument("--bucket-events", type=int, default=4_000_000)
     parser.add_argument("--n-jobs", type=int)
     parser.add_argument("--data", default=str(Path(tempfile.gettempdir()) / "convpredict_benchmark"))
     parser.add_argument("--quick", action="store_true", help="100,000 leads")
     parser.add_argument(
-        "--scaling", action="store_true", help="also 52 cutoffs, 1/10 of the leads, late records"
+        "--scaling", action="store_true", help="also 1/10 of the leads, 52 cutoffs, small buckets"
     )
-    parser.add_argument(
-        "--cold", action="store_true", help="only the start: compiling the kernels, and cached"
-    )
+    parser.add_argument("--cold", action="store_true", help="only the start: kernels compiled, and cached")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--numba-cache", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         print(json.dumps(build(options)))
@@ -320,8 +284,8 @@ def main() -> None:
     if options.scaling:
         report(options, leads=options.leads // 10, events=options.events // 10)
         report(options, leads=options.leads // 10, events=options.events // 10, cutoffs=52)
-        report(options, late=0.2)
         report(options, bucket_events=options.bucket_events // 4)
+        report(options, order="lead")
 
 
 if __name__ == "__main__":

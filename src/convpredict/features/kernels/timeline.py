@@ -39,7 +39,7 @@ class Timeline(NamedTuple):
     occurred_at: npt.NDArray[np.int64]
     enter: npt.NDArray[np.int32]
     leave: npt.NDArray[np.int32]
-    order: npt.NDArray[np.int32]
+    order: npt.NDArray[np.int64]
     late: bool
 
 
@@ -78,16 +78,14 @@ def _locate(
 
 
 @njit(cache=True, nogil=True)
-def _order_of_entry(begins: Any, ends: Any, visible_at: Any) -> Any:  # pragma: no cover - compiled
-    """Positions of the events by (visible_at, position) within each lead."""
-    order = np.arange(len(visible_at)).astype(np.int32)
-    scratch = np.empty(len(visible_at), np.int32)
+def _sort_by_entry(order: Any, begins: Any, ends: Any, visible_at: Any) -> None:  # pragma: no cover - compiled
+    """Sort the positions of each lead's events by (visible_at, position)."""
+    scratch = np.empty(len(order), np.int64)
     for lead in range(len(begins)):
         for i in range(begins[lead] + 1, ends[lead]):
             if visible_at[i] < visible_at[i - 1]:
                 sort_stable(order, scratch, begins[lead], ends[lead], visible_at, visible_at)
                 break
-    return order
 
 
 def make_timeline(
@@ -106,7 +104,9 @@ def make_timeline(
     Without late records ``visible_at`` must equal ``occurred_at``.
     """
     enter, leave = _locate(begins, ends, starts, at, occurred_at, visible_at, lengths)
-    order = _order_of_entry(begins, ends, visible_at) if late else np.empty(0, np.int32)
+    order = np.arange(len(visible_at) if late else 0)
+    if late:
+        _sort_by_entry(order, begins, ends, visible_at)
     return Timeline(begins, ends, starts, at, occurred_at, enter, leave, order, late)
 
 

@@ -57,7 +57,8 @@ def one_of(choose: Choose, values: tuple[Any, ...]) -> Any:
 
 def instant(choose: Choose, first_step: int = 0, last_step: int = STEPS) -> datetime:
     """An instant on a coarse grid, so that ties are common; sometimes a microsecond beside it."""
-    at = day(0) + STEP * (first_step + choose(last_step - first_step + 1))
+    step = first_step + choose(last_step - first_step + 1)
+    at = day(0) + STEP * (step if choose(3) else step // 40 * 40)
     return at + timedelta(microseconds=one_of(choose, (0, 0, 0, 0, 1, -1)))
 
 
@@ -139,8 +140,11 @@ def instants_of(row: tuple[Any, ...]) -> list[datetime]:
 
 
 def history_of(rows: Rows, *, known_until: datetime | None = None) -> History:
-    """The history that convpredict sees."""
-    return make_history(
+    """The history that convpredict sees, its interactions stored in disorder.
+
+    Every other lead's are in the order of time, but for those of one instant; the rest are in no order at all.
+    """
+    history = make_history(
         rows.leads,
         rows.interactions,
         rows.conversions,
@@ -149,6 +153,11 @@ def history_of(rows: Rows, *, known_until: datetime | None = None) -> History:
         lead_attributes=LEAD_ATTRIBUTES,
         interaction_attributes=INTERACTION_ATTRIBUTES,
     )
+    history.connection.execute(
+        "CREATE OR REPLACE TABLE interactions AS SELECT * FROM interactions "
+        "ORDER BY lead_row % 2 * occurred_at, hash(tie)"
+    )
+    return history
 
 
 def another_future(choose: Choose, rows: Rows, cutoff: datetime) -> Rows:

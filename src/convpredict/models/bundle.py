@@ -189,7 +189,7 @@ def _check_columns(encoder: Encoder, feature_set: FeatureSet) -> None:
         raise BundleError(
             f"the model reads {len(reads)} columns and the feature set builds {len(builds)} for it"
             f"{f', different from {differing[0]} on' if differing else ''}; fit the model on TrainingSet.X "
-            "of this feature set"
+            "of this feature set, or export the bundle anew"
         )
 
 

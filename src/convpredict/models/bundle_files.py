@@ -19,8 +19,7 @@ from convpredict.errors import BundleError
 INDEX = "bundle.json"
 FORMAT = 1
 _NAMES = re.compile(
-    r"^(features\.json|schema\.json|logistic\.json|calibrator\.json|scorecard\.json|scorecard\.yaml"
-    r"|trees/seed_\d\d\.txt)$"
+    r"(features|schema|logistic|calibrator|scorecard)\.json|scorecard\.yaml|trees/seed_\d\d\.txt"
 )
 _LARGEST_BYTES = 2**30
 
@@ -137,7 +136,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     listed = index.get("files")
     if not isinstance(listed, dict) or not all(isinstance(value, str) for value in listed.values()):
         raise BundleError(f"{INDEX} does not list the files of the bundle; export it anew")
-    odd = sorted(name for name in listed if not _NAMES.match(name))
+    odd = sorted(name for name in listed if not _NAMES.fullmatch(name))
     if odd:
         raise BundleError(f"{INDEX} lists {odd[0]!r}, which is no file of a bundle; export it anew")
     if text != canonical_json(index, what=INDEX) or index.get("digest") != digest_of(index):

@@ -107,7 +107,7 @@ class Scorecard(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             *(history.attribute_changes[name].to_pylist() for name in ("attribute", "value")), strict=True
         ):
             known.setdefault(attribute, set()).add(value)
-        return unknown_words(self._rules(), known)
+        return unknown_words(self._rules(), {name: words - {None} for name, words in known.items()})
 
     def points(self, X: Table) -> Floats:
         """Points of each row of a feature table (or of a plain array: its row sums)."""
@@ -213,5 +213,12 @@ class Scorecard(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _flow(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)
-    return text.removesuffix("\n").removesuffix("\n...")
+    """YAML on one line; text that does not come back as it was is escaped."""
+    for allow_unicode in (True, False):
+        text = yaml.safe_dump(
+            value, default_flow_style=True, sort_keys=False, allow_unicode=allow_unicode, width=10_000
+        )
+        text = text.removesuffix("\n").removesuffix("\n...")
+        if "\n" not in text and yaml.safe_load(text) == value:
+            break
+    return text

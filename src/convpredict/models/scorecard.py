@@ -25,7 +25,7 @@ from convpredict.history.history import History
 
 from .calibration import Floats, SigmoidCalibrator
 from .inputs import Table, check_labels, check_rows
-from .scorecard_terms import Term, bind_rule, declaration_of, rule_to_dict, unknown_words
+from .scorecard_terms import Term, bind_rule, declaration_of, rule_to_dict, unknown_words, whole
 
 
 class Scorecard(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -81,7 +81,9 @@ class Scorecard(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         lines.append("rules:")
         lines.extend(f"  - {_flow(rule_to_dict(rule))}" for rule in card.rules)
         if card.thresholds:
-            lines.append(f"thresholds: {_flow(dict(card.thresholds))}")
+            lines.append(
+                f"thresholds: {_flow({name: whole(least) for name, least in card.thresholds.items()})}"
+            )
         return "\n".join(lines) + "\n"
 
     def declarations(self) -> tuple[Feature, ...]:

@@ -119,7 +119,7 @@ def rule_to_dict(rule: Rule) -> dict[str, Any]:
     """A rule without what it leaves open, whole numbers written as such, the kind or attribute first."""
     stored = rule.model_dump(mode="json", exclude_none=True)
     first = [key for key in ("kind", "attribute", "days_since") if key in stored]
-    return {key: _whole(stored[key]) for key in [*first, *(key for key in stored if key not in first)]}
+    return {key: whole(stored[key]) for key in [*first, *(key for key in stored if key not in first)]}
 
 
 def term_to_dict(term: Term) -> dict[str, Any]:
@@ -178,7 +178,12 @@ def _between(number: Floats, at_least: float | None, below: float | None) -> npt
     return inside
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
+    """A float without fraction as an int, anything else as it is.
+
+    >>> whole(40.0), whole(0.5), whole("hot")
+    (40, 0.5, 'hot')
+    """
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else value
 
 

@@ -248,12 +248,11 @@ def rate(rows: Rows, lead_id: Any, cutoff: int, column: Any) -> Value:
     n = k = everyone = everyone_converted = 0
     for other_id, created_at, _, attributes in rows.leads:
         settled_from = microseconds(created_at) + within
-        undated = other_id in outcomes and outcomes[other_id][0] is None
-        if other_id == lead_id or settled_from > cutoff or undated:
+        if other_id == lead_id or settled_from > cutoff:
             continue
         converted = False
-        if other_id in outcomes:
-            converted_at, recorded_at = outcomes[other_id]
+        converted_at, recorded_at = outcomes.get(other_id, (None, None))
+        if converted_at is not None:
             converted = (
                 microseconds(converted_at) < settled_from and known_from(converted_at, recorded_at) < cutoff
             )

@@ -163,8 +163,8 @@ def history_of(rows: Rows, *, known_until: datetime | None = None) -> History:
 def another_future(choose: Choose, rows: Rows, cutoff: datetime) -> Rows:
     """The same past, another future: what becomes known at the cutoff or later is dropped, altered, added to.
 
-    Whatever was known before the cutoff stays, row by row and in the same order among itself. Conversions
-    without a date have no instant at which they became known, so they stay too.
+    Whatever was known before the cutoff stays, row by row and in the same order among itself. A conversion
+    without a date may have become known at any time, so it comes and goes like the later ones.
     """
     kept = met_before(rows, cutoff)
     leads = [lead for lead in rows.leads if lead[0] in kept or choose(2)]
@@ -244,11 +244,13 @@ def later_outcomes(
     fixed = {
         owner
         for owner, converted_at, recorded_at in outcomes.values()
-        if converted_at is None or known(converted_at, recorded_at, cutoff)
+        if converted_at is not None and known(converted_at, recorded_at, cutoff)
     }
     for owner in everyone:
-        if owner not in fixed and (fate := choose(3)):
+        if owner not in fixed and (fate := choose(4)):
             outcomes.pop(owner, None)
             if fate == 2:
                 outcomes[owner] = (owner, *later_times(choose, cutoff))
+            elif fate == 3:
+                outcomes[owner] = (owner, None, None)
     return list(outcomes.values())

@@ -140,12 +140,12 @@ def test_the_oracle_itself_on_rates_worked_out_by_hand() -> None:
             ("b", day(3), None),  # counts
             ("c", day(7), None),  # too late: not within 7 days of creation
             ("d", day(3), day(10)),  # not yet known at day 10
-            ("e", None, None),  # no date: left out altogether
+            ("e", None, None),  # no date: no cutoff sees it
         ),
         lead_attributes={"source": "category", "owner": "category"},
     )
-    # Settled at day 10 but for a itself and e: b, c, d, f with ads, and other. Converted: b.
-    base = 1.5 / 6
-    assert values(rows, 10, "volume_source", "rate_source") == pytest.approx([4, (1 + 20 * base) / 24])
+    # Settled at day 10 but for a itself: b, c, d, e, f with ads, and other. Converted: b.
+    base = 1.5 / 7
+    assert values(rows, 10, "volume_source", "rate_source") == pytest.approx([5, (1 + 20 * base) / 25])
     assert values(rows, 6.99, "volume_source", "rate_source") == pytest.approx([0, 0.5])
     assert values(rows, 10, "load_owner_7d", "load_owner_all") == [1, 6]

@@ -97,13 +97,13 @@ def test_which_conversions_count(converted: Any, recorded: Any, cutoff: Any, cou
     assert columns["rate_source"][0] == np.float32((counts + 2 * base) / 3)
 
 
-def test_leads_with_an_undated_conversion_count_neither_way() -> None:
+def test_an_undated_conversion_is_not_seen_by_any_cutoff() -> None:
     history = make_history(
         [with_source("a", 0), with_source("b", 0), with_source("z", 0)], conversions=[("a", None)]
     )
     columns = compute(history, [RATE], [(2, day(30)), (0, day(30))])
-    assert columns["volume_source"].tolist() == [1.0, 2.0]
-    assert columns["rate_source"][0] == np.float32((0 + 2 * 0.5 / 2) / 3)
+    assert columns["volume_source"].tolist() == [2.0, 2.0]
+    assert columns["rate_source"][0] == np.float32((0 + 2 * 0.5 / 3) / 4)
 
 
 def test_missing_keys_are_a_group_and_pairs_are_groups_of_both() -> None:
@@ -172,11 +172,10 @@ def slow_rate(
     n = k = n_all = k_all = 0
     for other, lead in enumerate(leads):
         outcome = outcomes.get(other)
-        undated = outcome is not None and outcome["converted_at"] is None
-        if other == row or undated or lead["created_at"] + within > cutoff:
+        if other == row or lead["created_at"] + within > cutoff:
             continue
         converted = False
-        if outcome is not None:
+        if outcome is not None and outcome["converted_at"] is not None:
             known = max(outcome["converted_at"], outcome["recorded_at"] or outcome["converted_at"])
             converted = outcome["converted_at"] < lead["created_at"] + within and known < cutoff
         n_all, k_all = n_all + 1, k_all + converted

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import resource
 import subprocess
@@ -34,12 +35,11 @@ def generate(options: dict[str, Any]) -> Path:
     target = folder_of(options)
     if (target / "interactions.parquet").exists():
         return target
-    from convpredict.config.history import SimulatorConfig
-    from convpredict.history.simulator import simulate
-
     target.mkdir(parents=True, exist_ok=True)
-    size = {"leads": options["leads"], "interactions_per_lead": options["events"] / options["leads"]}
-    simulate(SimulatorConfig(**size), target)
+    size = (options["leads"], options["events"] / options["leads"], target)
+    # in a process of its own: a process starts with the peak memory of the one that starts it
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        pool.apply(write_simulation, size)
     if options["order"] == "time":
         (target / "interactions.parquet").rename(target / "by_lead.parquet")
         duckdb.connect().execute(
@@ -49,6 +49,13 @@ def generate(options: dict[str, Any]) -> Path:
         (target / "by_lead.parquet").unlink()
         (target / "by_time.parquet").rename(target / "interactions.parquet")
     return target
+
+
+def write_simulation(leads: int, interactions_per_lead: float, target: Path) -> None:
+    from convpredict.config.history import SimulatorConfig
+    from convpredict.history.simulator import simulate
+
+    simulate(SimulatorConfig(leads=leads, interactions_per_lead=interactions_per_lead), target)
 
 
 def open_history(folder: Path) -> Any:

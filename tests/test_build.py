@@ -13,7 +13,8 @@ from convpredict.engines.buckets import read_events
 from convpredict.errors import DataError
 from convpredict.features import batches
 from convpredict.features.build import build_features, write_features
-from convpredict.features.event_columns import code_values, plan_events, walk_events
+from convpredict.features.event_columns import walk_events
+from convpredict.features.event_plan import code_values, plan_events
 from convpredict.features.feature_set import FeatureSet
 from convpredict.features.index import index_events
 from convpredict.features.vocabulary import Vocabularies, column_types

@@ -11,7 +11,9 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -23,6 +25,8 @@ import pyarrow.compute as pc
 from numba import njit
 
 from convpredict.history.history import History
+
+from .local import map_buckets
 
 Ints = npt.NDArray[np.int64]
 BUCKET_EVENTS = 4_000_000
@@ -201,21 +205,27 @@ class EventStore:
         times = [np.int64] * (3 if self.late else 2)
         return [np.int32, *times, *[np.int32] * len(self.categories), *[np.float64] * len(self.numbers)]
 
-    def append(self, batch: pa.RecordBatch, last_cutoff: Ints) -> None:
+    def append(self, batch: pa.RecordBatch, last_cutoff: Ints, pool: Executor) -> None:
         """Encode one batch of :meth:`History.scan`, order it by cell and keep it.
 
         Rows are dropped that become visible at or after their lead's ``last_cutoff``.
         """
         lead = _numpy(batch.column("lead_row"))
-        occurred_at = _numpy(batch.column("occurred_at"))
-        visible_at = _numpy(batch.column("visible_at")) if self.late else occurred_at
-        order, starts = _order_by_cell(lead, visible_at, last_cutoff, self.cell_shift, self.n_cells)
-        columns = [lead, occurred_at, _numpy(batch.column("tie"))]
-        if self.late:
-            columns.append(visible_at)
-        columns += [self._dictionaries[name].encode(batch.column(name)) for name in self.categories]
-        columns += [_finite(batch.column(name)) for name in self.numbers]
-        kept = tuple(np.take(column, order, mode="clip") for column in columns)
+        seen = _numpy(batch.column("visible_at" if self.late else "occurred_at"))
+        order, starts = _order_by_cell(lead, seen, last_cutoff, self.cell_shift, self.n_cells)
+        names = ["lead_row", "occurred_at", "tie", *(["visible_at"] if self.late else [])]
+
+        def keep(name: str) -> npt.NDArray[Any]:
+            column = batch.column(name)
+            values: npt.NDArray[Any]
+            if name in self._dictionaries:
+                values = self._dictionaries[name].encode(column)
+            else:
+                values = _finite(column) if name in self.numbers else _numpy(column)
+            taken: npt.NDArray[Any] = np.take(values, order, mode="clip")
+            return taken
+
+        kept = tuple(pool.map(keep, (*names, *self.categories, *self.numbers)))
         if self._file is None:
             self._blocks.append(_Block(starts, columns=kept))
             return
@@ -284,8 +294,12 @@ def read_events(
     try:
         attributes = [name for name in (*categories, *numbers) if name != "kind"]
         where = f"visible_at < {int(cutoffs.max())}" if len(cutoffs) else "false"
-        for batch in history.scan(attributes, where=where, batch_rows=_BATCH_ROWS):
-            store.append(batch, last_cutoff)
+        batches = history.scan(attributes, where=where, batch_rows=_BATCH_ROWS)
+        with ThreadPoolExecutor(2, thread_name_prefix="encode") as pool:
+            encode = partial(store.append, last_cutoff=last_cutoff, pool=pool)
+            # one batch is encoded, column by column, while the next is read
+            for _ in map_buckets(encode, batches, 1, ahead=1, inline=False):
+                pass
         store.cut(lead_rows, task_events, bucket_observations)
     except BaseException:
         store.close()

@@ -28,18 +28,24 @@ def worker_count(n_jobs: int | None = None) -> int:
 
 
 def map_buckets(
-    function: Callable[[T], R], buckets: Iterable[T], n_jobs: int | None = None, *, ahead: int = 1
+    function: Callable[[T], R],
+    buckets: Iterable[T],
+    n_jobs: int | None = None,
+    *,
+    ahead: int = 1,
+    inline: bool = True,
 ) -> Iterator[R]:
     """Yield ``function(bucket)`` for every bucket, in order, computed by ``n_jobs`` threads.
 
     The kernels release the GIL, so threads do. ``buckets`` is consumed as results are: at most
     ``n_jobs + ahead`` of them are taken before the first result is handed out, which bounds the memory.
+    One job runs in the calling thread, unless ``inline`` is false: then beside it.
 
     >>> list(map_buckets(lambda number: number * number, range(5), n_jobs=2))
     [0, 1, 4, 9, 16]
     """
     workers = worker_count(n_jobs)
-    if workers == 1:
+    if workers == 1 and inline:
         yield from map(function, buckets)
         return
     pending: deque[Future[R]] = deque()

@@ -20,7 +20,8 @@ from convpredict.errors import DataError
 from convpredict.history.history import TIMESTAMP, History
 
 from .declarations import FeatureColumn
-from .event_columns import Coding, EventPlan, Matrices, code_values, plan_events, walk_events
+from .event_columns import Matrices, walk_events
+from .event_plan import Coding, EventPlan, code_values, plan_events
 from .feature_set import FeatureSet
 from .index import index_events
 from .lead_columns import CrossLeadTables, lead_columns
@@ -178,7 +179,7 @@ def iterate_batches(
         )
         wanted = [bucket for bucket in store.buckets if bucket.observation_begin < bucket.observation_end]
         done = 0
-        for batches in map_buckets(lambda bucket: builder.build(bucket, rows), wanted, n_jobs):
+        for batches in map_buckets(lambda bucket: builder.build(bucket, rows), wanted, n_jobs, ahead=6):
             for batch in batches:
                 done += batch.rows.num_rows
                 yield batch

@@ -6,6 +6,7 @@ import os
 import resource
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,30 +85,33 @@ def write_features(
     watch, pool = Stopwatch(), MatrixPool()
     schema = feature_schema(feature_set.columns, observations.schema.field("lead_id").type)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    batches = iterate_batches(
+        history,
+        observations,
+        feature_set,
+        bucket_events=bucket_events,
+        n_jobs=n_jobs,
+        progress=progress,
+        spill_dir=path.parent,
+        watch=watch,
+        pool=pool,
+    )
     try:
-        with open(partial, "wb") as file:
-            with pq.ParquetWriter(file, schema, **_parquet_options(schema)) as writer:
-                waiting: list[Batch] = []
-                for batch in iterate_batches(
-                    history,
-                    observations,
-                    feature_set,
-                    bucket_events=bucket_events,
-                    n_jobs=n_jobs,
-                    progress=progress,
-                    spill_dir=path.parent,
-                    watch=watch,
-                    pool=pool,
-                ):
-                    waiting.append(batch)
-                    if sum(held.rows.num_rows for held in waiting) >= _ROWS_PER_GROUP:
-                        _write_group(writer, waiting, watch, pool)
-                _write_group(writer, waiting, watch, pool)
-            with watch.measure("write"):
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(partial, path)
-        _sync_folder(path.parent)
+        with (
+            pq.ParquetWriter(partial, schema, **_parquet_options(schema)) as writer,
+            _Syncing(partial) as syncing,
+        ):
+            waiting: list[Batch] = []
+            for batch in batches:
+                waiting.append(batch)
+                if sum(held.rows.num_rows for held in waiting) >= _ROWS_PER_GROUP:
+                    _write_group(writer, waiting, watch, pool)
+                    syncing.start()
+            _write_group(writer, waiting, watch, pool)
+        with watch.measure("write"):
+            _sync(partial)
+            os.replace(partial, path)
+            _sync(path.parent)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -146,8 +150,34 @@ def _parquet_options(schema: pa.Schema) -> dict[str, Any]:
     return {"compression": "lz4", "use_dictionary": ["lead_id", *categories], "write_statistics": keys}
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+class _Syncing:
+    """Hands the file to the disk while it is still being written, so that little is left to wait for at the end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sync")
+        self._running: Future[None] | None = None
+
+    def __enter__(self) -> _Syncing:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._thread.shutdown()
+        if self._running is not None and kind is None:
+            self._running.result()
+
+    def start(self) -> None:
+        """Sync what has been written so far, unless the disk is still busy with an earlier call."""
+        if self._running is not None:
+            if not self._running.done():
+                return
+            self._running.result()
+        self._running = self._thread.submit(_sync, self._path)
+
+
+def _sync(path: Path) -> None:
+    """Wait until the disk holds a file, or a folder's list of files."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -28,7 +28,7 @@ LogisticLogits = Callable[[], Sequence[Floats]]
 """Per fold, the validation rows' logits of the logistic part."""
 
 LEAVES = (7, 15, 31, 63)
-ROUNDS = (50, 100, 150, 200, 300)
+ROUNDS = (50, 100, 150, 200, 300, 400)
 ROUNDS_OF_MORE = (100, 150, 200, 300, 400, 600, 800)
 LOGISTIC_WEIGHTS = (0.0, 0.15, 0.3, 0.5)
 SOME_POSITIVES = 1_000

@@ -45,7 +45,6 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _CHUNK_ROWS = 65_536
 _FEW_ROWS = 50_000
-_MANY_ROWS = 200_000
 _LOGISTIC_ROWS = 150_000
 
 
@@ -64,8 +63,8 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     learning_rate
         Shrinkage of each tree.
     seeds
-        How many models with different seeds are averaged (on the logit). ``"auto"``: 5, and 2 from 200,000
-        rows on.
+        How many models with different seeds are averaged (on the logit). ``"auto"``: 5, and 2 from 1,000
+        positive rows on.
     calibrators
         Candidates that :meth:`calibrate` chooses from.
     monotone
@@ -352,7 +351,7 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _fit_parts(self, matrix: Matrix, label: Floats, weight: Floats) -> None:
         chosen = self.capacity_
-        n_seeds = (2 if len(label) >= _MANY_ROWS else 5) if self.seeds == "auto" else self.seeds
+        n_seeds = (2 if label.sum() >= SOME_POSITIVES else 5) if self.seeds == "auto" else self.seeds
         seeds = range(self._seed(), self._seed() + n_seeds)
 
         def fit_seed(seed: int) -> str:

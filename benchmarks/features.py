@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -37,9 +35,7 @@ def generate(options: dict[str, Any]) -> Path:
         return target
     target.mkdir(parents=True, exist_ok=True)
     size = (options["leads"], options["events"] / options["leads"], target)
-    # in a process of its own: a process starts with the peak memory of the one that starts it
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        pool.apply(write_simulation, size)
+    write_simulation(*size)
     if options["order"] == "time":
         (target / "interactions.parquet").rename(target / "by_lead.parquet")
         duckdb.connect().execute(
@@ -199,7 +195,7 @@ def build(options: argparse.Namespace) -> dict[str, float]:
         "whole": statistics.seconds,
         "cpu": time.process_time() - used,
         "file_gb": statistics.bytes / 1e9,
-        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+        "peak_gb": statistics.peak_memory_bytes / 1e9,
         "total": time.perf_counter() - begin,
     }
 

@@ -121,7 +121,7 @@ def test_a_cell_is_the_same_whatever_other_leads_are_observed(history, whole):
     assert found == chosen
 
 
-@pytest.mark.parametrize("events", [5, 150])
+@pytest.mark.parametrize("events", [5, 500])
 def test_the_path_for_late_records_gives_the_same_bits_where_none_is_late(events):
     history = random_history(np.random.default_rng(2), leads=8, interactions_per_lead=events, late_share=0)
     feature_set, table = declare(history), observe(history, DAYS)
@@ -145,7 +145,7 @@ def test_the_path_for_late_records_gives_the_same_bits_where_none_is_late(events
 @pytest.mark.parametrize("late_share", [0.0, 0.4])
 def test_large_leads_give_the_same_bits_alone_or_with_others(late_share):
     history = random_history(
-        np.random.default_rng(9), leads=3, interactions_per_lead=300, late_share=late_share
+        np.random.default_rng(9), leads=3, interactions_per_lead=700, late_share=late_share
     )
     days = [2.0, 11.0, 25.5, 40.0, 58.0, 61.0]
     expected = bits(build_features(history, observe(history, days), declare(history)))
@@ -156,7 +156,7 @@ def test_large_leads_give_the_same_bits_alone_or_with_others(late_share):
 
 def test_later_rows_change_no_cell_of_a_large_lead():
     """Values that appear only after the cutoff must not change how earlier sums are rounded."""
-    base = [("a", day(number / 10), "call", None, {"minutes": 0.1 * number}) for number in range(300)]
+    base = [("a", day(number / 20), "call", None, {"minutes": 0.1 * number}) for number in range(600)]
     later = [("a", day(40), "call", None, {"minutes": value}) for value in (1e300, 1e-300, -7.0)]
     late = [("a", day(1), "mail", day(41), {"minutes": 1e200})]
     found = []

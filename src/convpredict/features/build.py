@@ -185,5 +185,11 @@ def _sync(path: Path) -> None:
 
 
 def _peak_memory_bytes() -> int:
+    """Most memory that this process has held; a child's ``ru_maxrss`` would begin with its parent's."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        peaks = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+        if peaks:
+            return int(peaks[0]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -15,8 +15,30 @@ from numba import njit
 
 from .timeline import most, window_sizes
 
-FEW = 64
+FEW = 256
 SUM, MEAN, MAX, LAST = 0, 1, 2, 3
+
+
+@njit(cache=True, nogil=True)
+def _select(
+    timeline: Any, groups: Any, values: Any, lead: int, chosen: Any, reach: Any
+) -> int:  # pragma: no cover - compiled
+    """Positions of a lead's events that have a group, a value and an observation to see them; and how many.
+
+    ``reach[k]`` is the number of those up to the newest that is visible at the lead's k-th observation.
+    """
+    first, last = timeline.starts[lead], timeline.starts[lead + 1]
+    reach[: last - first] = 0
+    n = 0
+    for i in range(timeline.begins[lead], timeline.ends[lead]):
+        if groups[i] >= 0 and timeline.enter[i] < last and not np.isnan(values[i]):
+            chosen[n] = i
+            n += 1
+            reach[timeline.enter[i] - first] = n
+    for k in range(1, last - first):
+        if reach[k] < reach[k - 1]:
+            reach[k] = reach[k - 1]
+    return n
 
 
 @njit(cache=True, nogil=True)
@@ -29,51 +51,45 @@ def aggregate(
     """
     total = np.empty(n_groups, np.float64)
     largest = np.empty(n_groups, np.float64)
-    newest_value = np.empty(n_groups, np.float64)
+    newest = np.empty(n_groups, np.float64)
     size = np.empty(n_groups, np.int64)
-    wanted = np.zeros(4, np.bool_)
-    for function in range(4):
-        for group in range(n_groups):
-            for w in range(len(windows)):
-                if target[function, group, w] >= 0:
-                    wanted[function] = True
-    in_window = np.zeros(most(timeline.starts, timeline.starts[1:]), np.int64)
+    chosen = np.empty(most(timeline.begins, timeline.ends), np.int64)
+    reach = np.empty(most(timeline.starts, timeline.starts[1:]), np.int64)
+    in_window = np.empty(len(reach), np.int64)
+    extremes = np.any(target[MAX:] >= 0)
     for lead in range(len(timeline.begins)):
-        begin, end = timeline.begins[lead], timeline.ends[lead]
+        many = timeline.ends[lead] - timeline.begins[lead] > FEW
         first = timeline.starts[lead]
+        n = _select(timeline, groups, values, lead, chosen, reach)
         for w in range(len(windows)):
-            if end - begin > FEW:
+            if many:
                 window_sizes(timeline, lead, windows[w], in_window)
-            left, entered, newest = begin, begin, begin - 1
+            left = 0
             for o in range(first, timeline.starts[lead + 1]):
-                while left < end and timeline.leave[left, windows[w]] <= o:
+                while left < n and timeline.leave[chosen[left], windows[w]] <= o:
                     left += 1
-                while entered < end:
-                    i = timeline.order[entered] if timeline.late else entered
-                    if timeline.enter[i] > o:
-                        break
-                    if i > newest:
-                        newest = i
-                    entered += 1
-                if end - begin > FEW and in_window[o - first] > FEW:
+                if many and in_window[o - first] > FEW:
                     continue
                 total[:] = 0.0
                 size[:] = 0
-                for i in range(left, newest + 1):
-                    group, value = groups[i], values[i]
-                    if group < 0 or timeline.enter[i] > o or np.isnan(value):
-                        continue
-                    if wanted[MAX] and (size[group] == 0 or value > largest[group]):
-                        largest[group] = value
-                    newest_value[group] = value
-                    total[group] += value
-                    size[group] += 1
+                for k in range(left, reach[o - first]):
+                    i = chosen[k]
+                    if timeline.enter[i] <= o:
+                        group = groups[i]
+                        total[group] += values[i]
+                        size[group] += 1
+                        if extremes:
+                            if size[group] == 1 or values[i] > largest[group]:
+                                largest[group] = values[i]
+                            newest[group] = values[i]
                 for group in range(n_groups):
-                    if wanted[SUM] and target[SUM, group, w] >= 0:
+                    if target[SUM, group, w] >= 0:
                         out[target[SUM, group, w], o] = total[group]
-                    if wanted[MEAN] and target[MEAN, group, w] >= 0:
+                    if target[MEAN, group, w] >= 0:
                         out[target[MEAN, group, w], o] = total[group] / size[group] if size[group] else np.nan
-                    if wanted[MAX] and target[MAX, group, w] >= 0:
-                        out[target[MAX, group, w], o] = largest[group] if size[group] else np.nan
-                    if wanted[LAST] and target[LAST, group, w] >= 0:
-                        out[target[LAST, group, w], o] = newest_value[group] if size[group] else np.nan
+                if extremes:
+                    for group in range(n_groups):
+                        if target[MAX, group, w] >= 0:
+                            out[target[MAX, group, w], o] = largest[group] if size[group] else np.nan
+                        if target[LAST, group, w] >= 0:
+                            out[target[LAST, group, w], o] = newest[group] if size[group] else np.nan

@@ -78,7 +78,9 @@ def _locate(
 
 
 @njit(cache=True, nogil=True)
-def _sort_by_entry(order: Any, begins: Any, ends: Any, visible_at: Any) -> None:  # pragma: no cover - compiled
+def _sort_by_entry(
+    order: Any, begins: Any, ends: Any, visible_at: Any
+) -> None:  # pragma: no cover - compiled
     """Sort the positions of each lead's events by (visible_at, position)."""
     scratch = np.empty(len(order), np.int64)
     for lead in range(len(begins)):

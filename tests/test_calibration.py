@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from convpredict.errors import BundleError, NotEnoughDataError
-from convpredict.models.calibration import CALIBRATOR_NAMES, calibrator_from_dict, make_calibrator
+from convpredict.models.calibration import (
+    CALIBRATOR_NAMES,
+    CalibratorName,
+    calibrator_from_dict,
+    make_calibrator,
+)
 from convpredict.models.calibrator_choice import choose_calibrator, clustered_standard_error, deal_folds
 
 
@@ -160,3 +165,16 @@ def test_clustered_standard_error_by_hand():
     # mean 1; lead sums of deviations: lead 0: (2-1) + (2-1) = 2, lead 1: (0-1) + (0-1) = -2; sqrt(4 + 4) / 4
     error = clustered_standard_error(np.array([2.0, 2.0, 0.0, 0.0]), np.ones(4), np.array([0, 0, 1, 1]))
     assert error == pytest.approx(np.sqrt(8) / 4)
+
+
+@pytest.mark.parametrize("name", CALIBRATOR_NAMES)
+def test_shifting_adds_a_constant_to_every_logit(name: CalibratorName) -> None:
+    rng = np.random.default_rng(5)
+    p = rng.uniform(0.01, 0.6, 3000)
+    fitted = make_calibrator(name).fit(p, rng.random(3000) < p**1.3)
+    z = np.linspace(-4, 1, 9)
+    np.testing.assert_allclose(
+        fitted.shifted(0.4).transform_logit(z), fitted.transform_logit(z) + 0.4, atol=1e-12
+    )
+    stored = calibrator_from_dict(fitted.shifted(0.4).to_dict())
+    np.testing.assert_array_equal(stored.transform_logit(z), fitted.shifted(0.4).transform_logit(z))

@@ -313,3 +313,19 @@ def test_the_configuration_maps_to_parameters():
     model = ConversionModel.from_config(config)
     assert (model.seeds, model.num_leaves, model.monotone, model.random_state) == (3, 15, {"a": 1}, 9)
     assert ConversionModel.from_config(ModelConfig()).get_params() == ConversionModel().get_params()
+
+
+def test_refit_keeps_the_shape_of_the_calibrator_and_takes_the_level_of_recent_rows() -> None:
+    """A base rate that rose from 5 % to 20 %: the calibrator learnt the rise, and so does the second fit."""
+    rng = np.random.default_rng(2)
+    X = pd.DataFrame({"calls": rng.normal(size=6000)})
+    late = np.arange(6000) >= 3000
+    y = rng.random(6000) < expit(X["calls"] + np.where(late, -1.7, -3.3))
+    model = ConversionModel(
+        seeds=1, calibrators=("sigmoid",), logistic_weight=0.0, n_estimators=80, num_leaves=7
+    )
+    model.fit(X[~late], y[~late]).calibrate(X[late], y[late])
+    twice = clone(model).fit(X[~late], y[~late]).calibrate(X[late], y[late]).refit(X, y)
+    model.refit(X, y, recent=(X[late], y[late]))
+    assert model.predict_proba(X[late])[:, 1].sum() == pytest.approx(y[late].sum(), rel=1e-9)
+    assert twice.predict_proba(X[late])[:, 1].sum() > 1.3 * y[late].sum()

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from convpredict.errors import BundleError
@@ -57,6 +58,9 @@ class Calibrator(Protocol):
 
     def transform_logit(self, z: npt.ArrayLike) -> Floats:
         """Calibrated logits of raw logits."""
+
+    def shifted(self, logit: float) -> Calibrator:
+        """The same map with a constant added to every logit that it gives."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and text; :func:`calibrator_from_dict` restores the calibrator to the bit."""
@@ -114,6 +118,10 @@ class NoCalibrator(_OnLogit):
     def _map(self, z: Floats) -> Floats:
         return z
 
+    def shifted(self, logit: float) -> SigmoidCalibrator:
+        """The same map with a constant added to every logit that it gives."""
+        return SigmoidCalibrator(1.0, logit)
+
     def to_dict(self) -> dict[str, Any]:
         """See :class:`Calibrator`."""
         return {"name": self.name}
@@ -143,6 +151,10 @@ class SigmoidCalibrator(_OnLogit):
 
     def _map(self, z: Floats) -> Floats:
         return self.slope * z + self.intercept
+
+    def shifted(self, logit: float) -> SigmoidCalibrator:
+        """The same map with a constant added to every logit that it gives."""
+        return SigmoidCalibrator(self.slope, self.intercept + logit)
 
     def to_dict(self) -> dict[str, Any]:
         """See :class:`Calibrator`."""
@@ -177,6 +189,10 @@ class BetaCalibrator(_OnLogit):
 
     def _map(self, z: Floats) -> Floats:
         return self.a * _log_expit(z) - self.b * _log_expit(-z) + self.c
+
+    def shifted(self, logit: float) -> BetaCalibrator:
+        """The same map with a constant added to every logit that it gives."""
+        return BetaCalibrator(self.a, self.b, self.c + logit)
 
     def to_dict(self) -> dict[str, Any]:
         """See :class:`Calibrator`."""
@@ -225,6 +241,10 @@ class IsotonicCalibrator(_OnLogit):
         inside = np.interp(z, self.inputs, self.outputs)
         return inside + np.minimum(z - self.inputs[0], 0.0) + np.maximum(z - self.inputs[-1], 0.0)
 
+    def shifted(self, logit: float) -> IsotonicCalibrator:
+        """The same map with a constant added to every logit that it gives."""
+        return IsotonicCalibrator(self.inputs, [output + logit for output in self.outputs])
+
     def to_dict(self) -> dict[str, Any]:
         """See :class:`Calibrator`."""
         return {"name": self.name, "inputs": self.inputs, "outputs": self.outputs}
@@ -251,6 +271,18 @@ _CLASSES: dict[str, Any] = {
     "beta": BetaCalibrator,
     "isotonic": IsotonicCalibrator,
 }
+
+
+def level_shift(logit: npt.ArrayLike, hits: float) -> float:
+    """The constant that, added to the logits, makes the probabilities add up to ``hits`` (0 < hits < rows).
+
+    >>> round(level_shift(np.zeros(4), 1.0), 6)  # a quarter: ln(1/3)
+    -1.098612
+    """
+    z = clip_logit(logit)
+    return float(
+        brentq(lambda shift: float(expit(z + shift).sum()) - hits, -2 * LOGIT_LIMIT, 2 * LOGIT_LIMIT)
+    )
 
 
 def make_calibrator(name: CalibratorName) -> Calibrator:

@@ -19,7 +19,15 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from convpredict.errors import ConfigError, NotEnoughDataError
 
-from .calibration import CALIBRATOR_NAMES, Calibrator, CalibratorName, Floats, NoCalibrator, clip_logit
+from .calibration import (
+    CALIBRATOR_NAMES,
+    Calibrator,
+    CalibratorName,
+    Floats,
+    NoCalibrator,
+    clip_logit,
+    level_shift,
+)
 from .calibrator_choice import choose_calibrator
 from .capacity import (
     SOME_POSITIVES,
@@ -198,11 +206,21 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
         return self
 
-    def refit(self, X: Table, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> Self:
+    def refit(
+        self,
+        X: Table,
+        y: npt.ArrayLike,
+        sample_weight: npt.ArrayLike | None = None,
+        *,
+        recent: tuple[Table, npt.ArrayLike] | None = None,
+    ) -> Self:
         """Fit trees and logistic part again, on more rows, with the capacity and calibrator that were chosen.
 
         For use after :meth:`calibrate`, with all rows whose label is known: the newest data is the most like
-        the data to come, and a few hundred conversions are too few to leave a third of them out.
+        the data to come, and a few hundred conversions are too few to leave a third of them out. A calibrator
+        had corrected what the first fit, on older rows, had missed; the second fit has learnt a change of
+        level itself, and correcting it twice would overshoot. So the calibrator keeps its shape, and a constant
+        on the logit makes the predictions add up to the conversions of the ``recent`` rows, (X, y), again.
         """
         check_is_fitted(self)
         matrix = self._encode(X)
@@ -211,6 +229,10 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_two_classes(label, weight)
         used = weight > 0
         self._fit_parts(matrix[used], label[used], weight[used])
+        if recent is not None and not isinstance(self.calibrator_, NoCalibrator):
+            logit, hits = self.decision_function(recent[0]), self._known_label(recent[1]).sum()
+            if 0 < hits < len(logit):
+                self.calibrator_ = self.calibrator_.shifted(level_shift(logit, float(hits)))
         return self
 
     def raw_logit(self, X: Table) -> Floats:

@@ -38,7 +38,11 @@ def fit_conversion_model(
         ),
     )
     if config.refit:
-        model.refit(training_set.X("development"), training_set.y("development"))
+        model.refit(
+            training_set.X("development"),
+            training_set.y("development"),
+            recent=(training_set.X("calibrate"), training_set.y("calibrate")),
+        )
     return model
 
 

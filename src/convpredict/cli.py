@@ -149,8 +149,8 @@ def simulate(
         typer.echo(json.dumps(summary, default=str))
     else:
         typer.echo(
-            f"{summary['leads']:,} leads, {summary['interactions']:,} interactions, {summary['conversions']:,} conversions "
-            f"in {summary['folder']}"
+            f"{summary['leads']:,} leads, {summary['interactions']:,} interactions, "
+            f"{summary['conversions']:,} conversions in {summary['folder']}"
         )
 
 

@@ -56,6 +56,24 @@ def test_what_stops_the_run_says_why(broken: Broken, tmp_path: Path) -> None:
         assert part in message
 
 
+@pytest.mark.parametrize(
+    ("expression", "told"),
+    [
+        ("CAST(Source AS INT)", "Could not convert string ... to INT32"),
+        ("strptime(Source, '%Y')", "Could not parse string ..."),
+        ("CAST(Source AS TIMESTAMP)", "invalid timestamp field format: ..."),
+        ("CAST(CAST(Id AS HUGEINT) AS INT)", "with value ... can't be cast"),
+    ],
+)
+def test_a_failing_select_names_no_value_of_a_lead(tmp_path: Path, expression: str, told: str) -> None:
+    write_sound_files(tmp_path)
+    with pytest.raises(DataError) as caught:
+        _load(tmp_path, {"history.leads": {"sql": f"SELECT {expression} AS lead_id FROM people"}})
+    message = str(caught.value)
+    assert told in message
+    assert not any(value in message for value in ("web", "fair", "58050280000006450"))
+
+
 ROWS = [
     ("an id is missing", "calls.csv", ",2024-02-01T09:00Z,call", "interactions", "lead_id is missing"),
     ("an id is nan", "calls.csv", "NaN,2024-02-01T09:00Z,call", "interactions", "lead_id is missing"),

@@ -206,6 +206,43 @@ def test_exact_duplicates_by_event_id_are_removed_and_conflicts_set_apart() -> N
     assert calls(history, "lead_row, kind") == [(0, "x"), (0, "x")]
 
 
+def test_a_conversion_in_conflict_with_another_leads_makes_its_own_lead_undated() -> None:
+    rows = {
+        "lead_id": ["a", "b", "a"],
+        "converted_at": ["2024-02-01", "2024-02-05", "2024-02-09"],
+        "event_id": ["1", "1", "1"],
+    }
+    history = frames(conversions=rows, interactions=one_call("2024-01-02"))
+    first = datetime(2024, 2, 1, tzinfo=UTC)
+    assert history.conversions.select(["lead_row", "converted_at"]).to_pylist() == [
+        {"lead_row": 0, "converted_at": first},
+        {"lead_row": 1, "converted_at": None},
+    ]
+
+
+def test_absurd_times_of_loss_and_recording_do_not_stretch_the_history() -> None:
+    far = pa.array([2**62, None, None], pa.timestamp("us", "UTC"))
+    never = {**LEADS, "lost_at": ["9999-12-31", None, None]}
+    for leads in (never, {**LEADS, "lost_at": far}):
+        history = frames(leads=leads, interactions=one_call("2024-01-04"))
+        assert history.known_until == datetime(2024, 1, 4, tzinfo=UTC)
+        assert history.report is not None
+        assert history.report.tables["leads"].quarantined == {"lost_at lies in or after 2200": 1}
+    history = frames(
+        interactions={
+            "lead_id": ["a", "a"],
+            "occurred_at": ["2024-01-04", "2024-01-05"],
+            "kind": ["x", "x"],
+            "recorded_at": ["0023-01-04", "9999-01-05"],
+        }
+    )
+    assert history.report is not None
+    assert history.report.tables["interactions"].quarantined == {
+        "recorded_at lies before 1970-01-01": 1,
+        "recorded_at lies in or after 2200": 1,
+    }
+
+
 def test_a_history_of_attributes_needs_no_interactions() -> None:
     leads = {**LEADS, "source": ["web", None, ""], "size": [1, 2, None]}
     history = frames(leads=leads)
@@ -469,6 +506,25 @@ def test_a_parquet_history_with_every_reason_to_leave_a_row_out_scans_only_sound
         (6, "p", "lead_id is missing"),
         (9, "r", "another row with this event_id says something else"),
     ]
+
+
+def test_the_fingerprint_tells_the_tables_of_one_duckdb_file_apart(tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "crm.duckdb")) as connection:
+        for table in ("old", "new"):
+            connection.execute(
+                f"CREATE TABLE {table} AS SELECT '{table}' AS lead_id, '2024-01-01' AS created_at, 1 AS x"
+            )
+    found = [
+        load_history(
+            project(
+                {"l": {"duckdb": "crm.duckdb", "table": table}},
+                leads={"source": "l", "attributes": {"x": "number"}},
+            ),
+            tmp_path,
+        ).fingerprint
+        for table in ("old", "new", "main.new")
+    ]
+    assert found[0] != found[1] == found[2]
 
 
 def test_the_fingerprint_follows_content_and_declaration(tmp_path: Path) -> None:

@@ -47,8 +47,7 @@ def load_conversions(workspace: Workspace, raw: RawTable, readings: Mapping[str,
     )
     broken = (
         f"SELECT lead_row, NULL::BIGINT AS converted_at, min(recorded_at) AS recorded_at FROM {table} "
-        f"WHERE _reason IS NOT NULL AND _reason NOT IN ('{AFTER_KNOWN_UNTIL}', '{CONFLICTING_EVENT}') "
-        "AND lead_row IS NOT NULL GROUP BY lead_row"
+        f"WHERE _reason IS NOT NULL AND _reason <> '{AFTER_KNOWN_UNTIL}' AND lead_row IS NOT NULL GROUP BY lead_row"
     )
     result = _arrow(
         workspace,

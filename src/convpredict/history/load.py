@@ -21,7 +21,7 @@ from .history import AttributeType, History, empty, empty_interactions
 from .interaction_table import LoadedInteractions, load_interactions
 from .lead_table import load_aliases, load_leads, refuse_damaged_ids
 from .quarantine import QuarantineFile
-from .sources import OpenedSource, RawTable, first_line, open_source
+from .sources import OpenedSource, RawTable, first_line, open_source, without_values
 from .validation import TableReport, ValidationReport, check_shares
 from .workspace import Workspace, from_us, names_in, open_workspace, run_select, to_us
 
@@ -61,7 +61,7 @@ def load_history(
         ) from error
     except (duckdb.Error, pa.ArrowException) as error:
         raise DataError(
-            f"the history cannot be read: {first_line(error)} Check that its files are whole."
+            f"the history cannot be read: {without_values(error)} Check that its files are whole."
         ) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +24,10 @@ _CSV = {".csv", ".txt", ".tsv"}
 
 @dataclass(frozen=True)
 class RawTable:
-    """Rows as they came: a SQL relation, an expression for the 1-based row number, column names and DuckDB
-    types.
+    """Rows as they came: a SQL relation, an expression for the 1-based row number, column names and DuckDB types.
 
-    ``order`` is the expression in whose order rows lie in the source; ``lazy`` relations are scanned at
-    every use.
+    Messages call it ``label`` (its key in the configuration) and ``origin`` (its file); ``lazy`` relations are
+    scanned at every use.
     """
 
     relation: str
@@ -230,13 +230,25 @@ def _open_duckdb(
     finally:
         connection.execute("DETACH attached")
     raw = RawTable(target, "rowid + 1", describe(connection, target), label, f"{path.name}:{source.table}")
-    return OpenedSource(raw, _digest_files([path]))
+    digest = hashlib.sha256(f"{_digest_files([path])} {'.'.join(wanted)}".encode()).hexdigest()
+    return OpenedSource(raw, digest)
 
 
 def first_line(error: Exception) -> str:
     """The first informative line of a database message, without its error class."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return text.split(" Error: ", 1)[-1].rstrip(".") + "."
+
+
+def without_values(error: Exception) -> str:
+    """:func:`first_line` without the value that it complains of, which may be a lead's own data.
+
+    >>> without_values(ValueError("Conversion Error: Could not convert string 'a@b.c' to INT32"))
+    'Could not convert string ... to INT32.'
+    """
+    return re.sub(
+        r"""(?<=string )'.*'|(?<=string )".*"|(?<=format: )".*?"|(?<=value )\S+""", "...", first_line(error)
+    )
 
 
 def _digest_files(files: list[Path]) -> str:

@@ -19,7 +19,7 @@ from ..errors import ConfigError, DataError
 from .columns import Reading, at_zone, naive_message
 from .csv_files import quoted
 from .quarantine import QuarantineFile
-from .sources import RawTable, describe, first_line
+from .sources import RawTable, describe, first_line, without_values
 from .validation import (
     AFTER_KNOWN_UNTIL,
     LEAD_AFTER_KNOWN_UNTIL,
@@ -135,12 +135,13 @@ def _row_reasons(workspace: Workspace, name: str, readings: Mapping[str, Reading
             reasons.append((f"{value} IS NULL AND NOT {missing}", f"{label} cannot be read as a number"))
             reasons.append((f"isinf({value})", f"{label} is infinite"))
     time = _EVENT_TIME.get(name)
-    if time is not None and time in readings:
-        earliest, latest = validation.earliest, validation.latest
-        reasons.append((f"{time} < {to_us(earliest)}", f"{time} lies before {earliest:%Y-%m-%d}"))
-        reasons.append((f"{time} >= {to_us(latest)}", f"{time} lies in or after {latest:%Y}"))
-        if workspace.known_until is not None:
-            reasons.append((f"{time} > {workspace.known_until}", AFTER_KNOWN_UNTIL))
+    earliest, latest = validation.earliest, validation.latest
+    for column in (time, "recorded_at", "lost_at"):
+        if column is not None and column in readings and column not in attributes:
+            reasons.append((f"{column} < {to_us(earliest)}", f"{column} lies before {earliest:%Y-%m-%d}"))
+            reasons.append((f"{column} >= {to_us(latest)}", f"{column} lies in or after {latest:%Y}"))
+    if time is not None and time in readings and workspace.known_until is not None:
+        reasons.append((f"{time} > {workspace.known_until}", AFTER_KNOWN_UNTIL))
     return reasons
 
 
@@ -216,8 +217,8 @@ def run_select(workspace: Workspace, name: str, sql: str, sources: Iterable[str]
         connection.execute(f"CREATE TABLE {target} AS {statements[0].query}")
     except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException) as error:
         raise DataError(
-            f"{key} fails on the data: {first_line(error)} TRY_CAST and try_strptime give NULL where a value cannot "
-            "be read, and the row is then set apart with its reason."
+            f"{key} fails on the data: {without_values(error)} TRY_CAST and try_strptime give NULL where a value "
+            "cannot be read, and the row is then set apart with its reason."
         ) from None
     except duckdb.Error as error:
         names = ", ".join(sorted(sources)) or "none"

@@ -182,7 +182,7 @@ def new_run_id(name: str) -> str:
 def compare(run: Path) -> tuple[dict[str, Any], list[str]]:
     """The metrics of a finished run and what they support, in sentences.
 
-    Raises :class:`DataError` if the folder holds no ``metrics.json``.
+    Raises :class:`DataError` if the folder holds no ``metrics.json``, or one that cannot be understood.
     """
     from .evaluation.sentences import state_comparison
 
@@ -191,8 +191,14 @@ def compare(run: Path) -> tuple[dict[str, Any], list[str]]:
         raise DataError(
             f"{run} holds no metrics.json, so it is not the results folder of a finished training run."
         )
-    metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return metrics, state_comparison(metrics)
+    try:
+        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return metrics, state_comparison(metrics)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path} is damaged or was not written by 'convpredict train' ({type(error).__name__}); train again, "
+            "or name another results folder."
+        ) from error
 
 
 def train(

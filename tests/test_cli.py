@@ -80,6 +80,24 @@ def test_train_writes_everything(trained: Path) -> None:
     assert (trained / "bundle" / "bundle.json").is_file()
 
 
+@pytest.mark.parametrize("text", ["{bad", "{}", "[]", '{"test": {}}'])
+def test_compare_refuses_damaged_metrics(tmp_path: Path, text: str) -> None:
+    (tmp_path / "metrics.json").write_text(text)
+    done = run("compare", tmp_path, cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert "metrics.json is damaged" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_place_that_cannot_be_written_is_no_traceback(project: Path) -> None:
+    (project / "a_file").write_text("")
+    to = ("--as-of", "2024-12-01", "--out", "a_file/features.parquet", "--json")
+    done = run("features", "demo.yaml", "--data", "data", *to, cwd=project)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "a_file" in json.loads(done.stdout)["error"]["message"]
+
+
 def test_score_by_folder_by_bundle_and_by_run(project: Path, trained: Path) -> None:
     shared = ("score", "demo.yaml", "--data", "data", *SMALL, *FAST, "--as-of", "2024-12-01")
     tables = []

@@ -51,6 +51,12 @@ def main() -> None:
             _show_report(error)
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         raise SystemExit(error.exit_code) from None
+    except OSError as error:
+        message = f"{error}. Check that the path exists, that you may read and write there, and the space on the disk."
+        if "--json" in sys.argv:
+            typer.echo(json.dumps({"error": {"type": type(error).__name__, "message": message}}))
+        typer.echo(f"{type(error).__name__}: {message}", err=True)
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
         typer.echo("Interrupted; nothing half-written was left behind.", err=True)
         raise SystemExit(130) from None

@@ -1,7 +1,4 @@
-"""The conversion model.
-
-Boosted trees, blended with a logistic regression and calibrated, as a scikit-learn classifier.
-"""
+"""The conversion model: trees, blended with a logistic regression and calibrated, as a scikit-learn classifier."""
 
 from __future__ import annotations
 
@@ -200,10 +197,8 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             names=self.calibrators,
             seed=self._seed(),
         )
-        self.calibrator_, self.calibration_log_loss_ = (
-            choice.calibrator,
-            {str(name): loss for name, loss in choice.log_loss.items()},
-        )
+        self.calibrator_ = choice.calibrator
+        self.calibration_log_loss_ = {str(name): loss for name, loss in choice.log_loss.items()}
         return self
 
     def refit(

@@ -20,9 +20,9 @@ def fit_conversion_model(
 
     The capacity is chosen forward in time inside the train part; the calibrator on rows later than any the
     trees had seen. With ``config.refit`` trees and logistic part are then fitted again on every row whose
-    label was known before the test part began (train, between and calibrate), keeping capacity and
-    calibrator: the newest conversions are the most like those to come, and some hundred conversions are too
-    few to leave a third of them out.
+    label interval ended before the test part began (train, between and calibrate), keeping the capacity and
+    the calibrator's shape, while its level follows the calibrate part: the newest conversions are the most
+    like those to come, and some hundred conversions are too few to leave a third of them out.
     """
     horizon = training_set.horizons[0]
     model = ConversionModel.from_config(config, n_jobs=n_jobs).fit(

@@ -58,9 +58,9 @@ class TrainingSet:
     def part(self, name: str) -> pd.DataFrame:
         """The rows of ``train``, ``calibrate``, ``test`` or ``between``; ``development`` is all but ``test``.
 
-        The label of every development row is known when the test part begins, so a model may be fitted
-        again on all of them once everything else is chosen; the calibrate part can no longer judge that
-        model.
+        The label interval of every development row has ended when the test part begins, so a model may be
+        fitted again on all of them once everything else is chosen; the calibrate part can no longer judge
+        that model. A conversion that was recorded later than it happened counts from when it happened.
         """
         if name == "development":
             return self.frame[self.frame["split"] != "test"]

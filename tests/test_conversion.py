@@ -15,6 +15,7 @@ from convpredict.errors import ConfigError, NotEnoughDataError
 from convpredict.models.capacity import DEFAULT, choose_capacity, forward_folds, ladder, thin_negatives
 from convpredict.models.conversion import ConversionModel
 from convpredict.models.encoding import Encoder
+from convpredict.models.trees import tree_parameters
 
 DAY = 86_400_000_000
 
@@ -211,6 +212,19 @@ def test_parameters_that_would_break_a_promise_are_refused(key):
     X, y, *_ = funnel(100)
     with pytest.raises(ConfigError, match=key):
         ConversionModel(seeds=1, lightgbm={key: 1}).fit(X, y)
+
+
+def test_a_parameter_that_lightgbm_does_not_know_is_an_error():
+    X, y, *_ = funnel(100)
+    with pytest.raises(ConfigError, match=r"num_leafs.*Did you mean 'num_lea"):
+        ConversionModel(seeds=1, lightgbm={"num_leafs": 3}).fit(X, y)
+    with pytest.raises(ConfigError, match="lambda_l2 as reg_lambda"):
+        ConversionModel(seeds=1, lightgbm={"lambda_l2": 3, "reg_lambda": 4}).fit(X, y)
+
+
+def test_an_alias_of_a_parameter_replaces_its_default():
+    assert tree_parameters({"reg_lambda": 11.0}, (), seed=0, n_threads=1)["lambda_l2"] == 11.0
+    assert "reg_lambda" not in tree_parameters({"reg_lambda": 11.0}, (), seed=0, n_threads=1)
 
 
 def test_unseen_and_reordered_categories(fitted):

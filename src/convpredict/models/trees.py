@@ -5,6 +5,7 @@ The file that imports LightGBM.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -90,8 +91,11 @@ def tree_parameters(
 ) -> dict[str, Any]:
     """LightGBM's parameters: the defaults above, then ``overrides``, then what determinism fixes.
 
-    Raises ConfigError for an override that would break a promise: probabilities, reproducibility or reasons.
+    An alias counts as the parameter it stands for: ``reg_lambda`` replaces the default of ``lambda_l2``. Raises
+    ConfigError for an override that would break a promise (probabilities, reproducibility or reasons) and for a
+    parameter that LightGBM does not know, which it would drop without a word.
     """
+    overrides = _canonical(overrides)
     refused = sorted(set(overrides) & _RESERVED)
     if refused:
         raise ConfigError(
@@ -104,6 +108,32 @@ def tree_parameters(
         parameters["monotone_constraints"] = list(monotone)
         parameters["monotone_constraints_method"] = "intermediate"
     return parameters
+
+
+def _canonical(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The overrides under LightGBM's own names. Raises ConfigError for one it does not know or that is given twice."""
+    import lightgbm
+
+    known = lightgbm.basic._ConfigAliases._get_all_param_aliases()
+    names = {alias: name for name, aliases in known.items() for alias in (name, *aliases)}
+    canonical: dict[str, Any] = {}
+    for key, value in overrides.items():
+        if key in _RESERVED:
+            canonical[key] = value
+            continue
+        if key not in names:
+            close = difflib.get_close_matches(key, names, n=1)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
+            raise ConfigError(
+                f"model.lightgbm sets {key}, which is no parameter of LightGBM, so it would change nothing."
+                f"{hint} Correct or remove the key"
+            )
+        if names[key] in canonical:
+            raise ConfigError(
+                f"model.lightgbm sets {names[key]} as {key}, but it is set already; keep one of them"
+            )
+        canonical[names[key]] = value
+    return canonical
 
 
 class TreeEnsemble:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from convpredict.config.history import ValidationConfig
-from convpredict.config.load import parse_project
+from convpredict.config.load import load_project, parse_project
 from convpredict.errors import ConfigError, DataError
 from convpredict.history.frames import history_from_frames
 from convpredict.history.history import History
@@ -547,3 +547,27 @@ def test_columns_with_the_same_name_are_told_apart(tmp_path: Path) -> None:
     assert (history.leads["x"].to_pylist(), history.leads["z"].to_pylist()) == ([1.0], [2.0])
     assert history.report is not None
     assert "sources.l: 'X' (column 4) is read as 'X_1'" in history.report.warnings
+
+
+def test_the_school_crm_mapping_survives_times_that_cannot_be_read(tmp_path: Path) -> None:
+    tables = {
+        "contacts": ["Id,Created Time", "c1,01.03.2024 10:00", "c2,02.03.2024 10:00"],
+        "calls": [
+            "Id,Call Start Time,CONTACTID,Call Duration (in seconds),Call Status",
+            *(f"k{day},2024-03-{day:02d} 09:00:00,c1,60,Received" for day in range(3, 31)),
+            "k99,zzz,c1,60,Received",
+        ],
+        "deals": [
+            "Id,Closing Date,Stage,Page,Campaign,Source,Created Time,Initial Amount Paid,Contact Name",
+            "d1,20.03.2024,Payment Done,/eng,spring,SMM,05.03.2024 10:00,3500,c1",
+        ],
+        "spend": ["Date,Source,Campaign,Spend", "2024-03-01,SMM,spring,1.5"],
+    }
+    for name, lines in tables.items():
+        with gzip.open(tmp_path / f"{name}.csv.gz", "wt", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+    project = load_project(Path(__file__).parent.parent / "configs/school_crm.yaml", data=tmp_path)
+    history = load_history(project.config, project.data_dir)
+    tables_read = history.report.to_dict()["tables"]
+    assert tables_read["interactions"]["quarantined"] == {"occurred_at cannot be read as a time": 1}
+    assert history.conversions["converted_at"].cast("int64").to_pylist() == [1_710_892_800_000_000]

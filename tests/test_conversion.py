@@ -9,12 +9,14 @@ from scipy.special import expit
 from sklearn.base import clone
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from convpredict.config.training import ModelConfig
 from convpredict.errors import ConfigError, NotEnoughDataError
 from convpredict.models.capacity import DEFAULT, choose_capacity, forward_folds, ladder, thin_negatives
 from convpredict.models.conversion import ConversionModel
 from convpredict.models.encoding import Encoder
+from convpredict.models.logistic import _ONE_BLAS_THREAD
 from convpredict.models.trees import tree_parameters
 
 DAY = 86_400_000_000
@@ -343,3 +345,16 @@ def test_refit_keeps_the_shape_of_the_calibrator_and_takes_the_level_of_recent_r
     model.refit(X, y, recent=(X[late], y[late]))
     assert model.predict_proba(X[late])[:, 1].sum() == pytest.approx(y[late].sum(), rel=1e-9)
     assert twice.predict_proba(X[late])[:, 1].sum() > 1.3 * y[late].sum()
+
+
+def test_fits_side_by_side_leave_the_number_of_blas_threads_alone():
+    def threads():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    with threadpool_limits(2, user_api="blas"):
+        before = threads()
+        with _ONE_BLAS_THREAD:
+            with _ONE_BLAS_THREAD:
+                assert set(threads()) == {1}
+            assert set(threads()) == {1}
+        assert threads() == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,32 @@ from .encoding import Encoder, Matrix
 _CHUNK_ROWS = 2_048
 _TAIL = 0.005
 _LEFT_OUT = 1e12
+
+
+class _OneBlasThread:
+    """BLAS held to one thread while any fit runs: the limit is the process's, and fits run side by side.
+
+    Limits that overlap without this count would be lifted by the first fit that ends, and stay after the last.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._running = Lock(), 0
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._running == 0:
+                self._limit = threadpool_limits(1, user_api="blas")
+            self._running += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._running -= 1
+            if self._running == 0:
+                self._limit.restore_original_limits()
+
+
+_ONE_BLAS_THREAD = _OneBlasThread()
 
 
 @dataclass(frozen=True)
@@ -118,7 +145,7 @@ def fit_logistic(
     label = np.asarray(y, dtype=np.float64)
     plan = [_prepare(matrix[:, i], weight, count) for i, count in enumerate(n_categories)]
     design = _design(matrix, plan)
-    with threadpool_limits(1, user_api="blas"):  # threads cost more than they give on blocks this small
+    with _ONE_BLAS_THREAD:  # threads cost more than they give on blocks this small
         coefficient = _fit_directed(design, label, weight, plan, directions, 1.0 / prior_deviation**2)
     terms: list[NumberTerm | CategoryTerm] = []
     position = 0

@@ -38,7 +38,6 @@ def test_a_typical_history_gets_every_family() -> None:
         "attribute_budget",
         "attribute_renewal",
         "rate_source",
-        "volume_source",
     } < set(fitted.names)
     assert {"sum_minutes_30d", "count_7d__kind_call", "count_30d__outcome_good"} < set(fitted.names)
 
@@ -47,7 +46,7 @@ def test_leads_without_interactions_are_described_by_their_attributes() -> None:
     leads = [(f"l{i:02d}", day(i), None, {"source": "ads" if i % 2 else "web"}) for i in range(30)]
     fitted = fit(make_history(leads, conversions=[("l01", day(40))]))
     assert fitted.names == (
-        "age", "attribute_source", "calendar_month", "calendar_weekday", "rate_source", "volume_source",
+        "age", "attribute_source", "calendar_weekday", "rate_source",
     )  # fmt: skip
 
 
@@ -145,3 +144,15 @@ def test_nothing_after_the_training_window_decides_what_there_is() -> None:
     first = fit(make_history(early, events, won), until=day(60))
     second = fit(make_history([*early, *late], [*events, *after], won), until=day(60))
     assert first == second
+
+
+def test_the_default_leaves_out_what_only_tells_the_time() -> None:
+    """A month before two years are seen, and volumes: tests lie in the future, where both take new values."""
+
+    def names(days: int) -> set[str]:
+        rng = np.random.default_rng(0)
+        return set(fit(random_history(rng, leads=60, days=days), until=day(days)).names)
+
+    assert "calendar_month" not in names(700)
+    assert "calendar_month" in names(800)
+    assert not any(name.startswith("volume_") for name in names(800))

@@ -261,14 +261,14 @@ def _write_results(folder: Path, judgement: Judgement, training_set: TrainingSet
     import pyarrow as pa
 
     from .scoring.files import write_json, write_table
+    from .training.lead_times import arrow_column
 
     plots = folder / "plots"
     plots.mkdir(exist_ok=True)
     for name, figure in judgement.figures().items():
         figure.savefig(plots / f"{name}.png", dpi=120)
-    write_table(
-        pa.Table.from_pandas(judgement.predictions, preserve_index=False), folder / "test_predictions.parquet"
-    )
+    predictions = {name: arrow_column(judgement.predictions[name]) for name in judgement.predictions}
+    write_table(pa.table(predictions), folder / "test_predictions.parquet")
     judgement.by_month.to_csv(folder / "calibration_by_month.csv", index=False)
     write_json(training_set.manifest, folder / "manifest.json")
     write_json(_report(history).to_dict(), folder / "validation.json")
@@ -308,11 +308,16 @@ class ScoringRun:
     @property
     def text(self) -> str:
         """One paragraph: how many were scored, how many conversions to expect, who was left out, where it is."""
-        left_out = ", ".join(f"{count:,} {reason}" for reason, count in self.summary["left_out"].items())
+        from .training.observations import EXCLUSIONS
+
+        left_out = "".join(
+            f"\n  {count:>9,} {EXCLUSIONS.get(reason, reason)}"
+            for reason, count in self.summary["left_out"].items()
+        )
         return (
             f"{self.summary['leads']:,} open leads scored as of {self.summary['as_of']}; "
             f"{self.summary['expected_conversions']:.1f} conversions expected within {self.summary['horizon']}.\n"
-            f"Not open: {left_out or 'none'}.\nWritten to {self.summary['out']}"
+            f"Left out: {left_out or 'none'}\nWritten to {self.summary['out']}"
         )
 
 

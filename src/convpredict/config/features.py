@@ -161,6 +161,7 @@ class RateFeature(Strict):
     keys: Annotated[tuple[str, ...], Field(min_length=1, max_length=2)]
     within: PositiveDuration
     prior_leads: Annotated[float, Field(gt=0)] = 20.0
+    functions: Annotated[tuple[Literal["rate", "volume"], ...], Field(min_length=1)] = ("rate", "volume")
 
     @model_validator(mode="after")
     def _two_keys(self) -> RateFeature:

@@ -308,8 +308,10 @@ def _rate(declaration: RateFeature, vocabularies: Vocabularies) -> Iterator[Feat
     within = labels.length(declaration.within)
     rate = f"conversion rate of earlier leads with the same {concept}, within {within}"
     volume = f"earlier leads with the same {concept}, known for {within}"
-    yield _number(declaration, f"rate_{name}", rate, "share", concept, function="rate")
-    yield _number(declaration, f"volume_{name}", volume, "leads", concept, function="volume")
+    if "rate" in declaration.functions:
+        yield _number(declaration, f"rate_{name}", rate, "share", concept, function="rate")
+    if "volume" in declaration.functions:
+        yield _number(declaration, f"volume_{name}", volume, "leads", concept, function="volume")
 
 
 def _load(declaration: LoadFeature, vocabularies: Vocabularies) -> Iterator[FeatureColumn]:

@@ -232,7 +232,9 @@ def attribute(rows: Rows, lead_id: Any, cutoff: int, name: str, vocabularies: Vo
         return None
     if kind == "category":
         return mapped(value, vocabularies["leads", name])
-    return (cutoff - microseconds(value)) / DAY if kind == "time" else float(value)
+    if kind == "time":
+        return (cutoff - microseconds(value)) / DAY if microseconds(value) < cutoff else None
+    return float(value)
 
 
 def calendar(cutoff_at: datetime, part: str) -> Value:

@@ -61,9 +61,12 @@ def test_numbers_and_times() -> None:
         lead_attributes={"budget": "number", "renewal": "time"},
     )
     both = [AttributeFeature(attribute="budget"), AttributeFeature(attribute="renewal")]
-    columns = compute(history, both, [(0, day(1)), (0, day(5.5)), (1, day(1)), (2, day(0))], {})
-    np.testing.assert_array_equal(columns["attribute_budget"], np.float32([2.5, 2.5, np.nan, -1.0]))
-    np.testing.assert_array_equal(columns["attribute_renewal"], np.float32([-3.0, 1.5, np.nan, 19_723.0]))
+    observed = [(0, day(1)), (0, day(4)), (0, day(5.5)), (1, day(1)), (2, day(0))]
+    columns = compute(history, both, observed, {})
+    np.testing.assert_array_equal(columns["attribute_budget"], np.float32([2.5, 2.5, 2.5, np.nan, -1.0]))
+    # A date ahead (or at the cutoff) says what is going to happen, so it is missing.
+    renewal = np.float32([np.nan, np.nan, 1.5, np.nan, 19_723.0])
+    np.testing.assert_array_equal(columns["attribute_renewal"], renewal)
 
 
 def test_age_of_creation_has_the_precision_of_microseconds() -> None:
@@ -144,7 +147,7 @@ def test_changes_of_numbers_and_times_are_read_from_text() -> None:
         columns["attribute_budget"], np.float32([1, 12.5, 12.5, 12.5, np.nan, np.nan])
     )
     half_a_second = 0.5 / 86_400
-    expected = np.float32([0, 1, 0.5, 7 - 6 + 2 / 24, 0.5 - half_a_second, 2])
+    expected = np.float32([np.nan, 1, 0.5, 7 - 6 + 2 / 24, 0.5 - half_a_second, 2])
     np.testing.assert_array_equal(columns["attribute_renewal"], expected)
 
 

@@ -24,7 +24,7 @@ from .declarations import FeatureColumn
 from .feature_set import FeatureSet
 from .grouped_times import Instants, Moments, instants_of
 from .rates import LoadTable, Outcomes, RateTable
-from .time_rule import MICROSECONDS_PER_DAY, MICROSECONDS_PER_HOUR
+from .time_rule import MICROSECONDS_PER_DAY, MICROSECONDS_PER_HOUR, is_visible
 
 Rows = npt.NDArray[np.int64]
 _THURSDAY = 3
@@ -122,12 +122,12 @@ def _rate_key(declaration: RateFeature) -> RateKey:
 
 
 def _attribute_column(values: npt.NDArray[Any], cutoff: Instants) -> npt.NDArray[Any]:
+    """Codes and numbers as they are, dates as days that have passed: one that lies ahead is not known yet."""
     if values.dtype == np.int32:
         return values
     if values.dtype == np.int64:
-        days = _days(cutoff - np.where(values == MISSING_TIME, 0, values))
-        days[values == MISSING_TIME] = np.nan
-        return days
+        passed = (values != MISSING_TIME) & is_visible(values, cutoff)
+        return np.where(passed, _days(cutoff - np.where(passed, values, 0)), np.float32(np.nan))
     return values.astype(np.float32)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -187,9 +188,41 @@ def test_exit_codes(project: Path, arguments: list[str], code: int, words: str) 
     assert "Traceback" not in done.stderr
 
 
-def test_machines_get_errors_as_json(project: Path) -> None:
-    done = run("check", "nowhere.yaml", "--json", cwd=project)
-    assert json.loads(done.stdout)["error"]["type"] == "ConfigError"
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        (["check", "nowhere.yaml"], "ConfigError"),
+        (["check"], "UsageError"),
+        (["chek", "demo.yaml"], "UsageError"),
+        (["score", "demo.yaml", "--out", "x.parquet", "--top", "-3"], "UsageError"),
+    ],
+)
+def test_machines_get_errors_as_json(project: Path, arguments: list[str], kind: str) -> None:
+    done = run(*arguments, "--json", cwd=project)
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"]["type"] == kind
+    assert "Traceback" not in done.stderr
+
+
+def test_an_interruption_says_so(project: Path) -> None:
+    fifo = project / "waits.yaml"
+    os.mkfifo(fifo)
+    command = [sys.executable, "-m", "convpredict.cli", "check", str(fifo), "--json"]
+    process = subprocess.Popen(
+        command,
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    writer = os.open(fifo, os.O_WRONLY)  # returns once the command has opened the file for reading
+    process.send_signal(signal.SIGINT)
+    output, message = process.communicate(timeout=60)
+    os.close(writer)
+    assert process.returncode == 130
+    assert json.loads(output)["error"]["type"] == "Interrupted"
+    assert "Traceback" not in message
 
 
 def test_config_schema_is_json(project: Path) -> None:

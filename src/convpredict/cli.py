@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -39,27 +39,42 @@ AsJson = Annotated[
 ]
 AsOf = Annotated[str | None, typer.Option("--as-of", help="Cutoff, ISO 8601; without an offset it is UTC.")]
 
+_INTERRUPTED = 130
+_USAGE_ERROR: Any = typer.BadParameter.__base__
+
 
 def main() -> None:
-    """Run the command line; convpredict's own errors become one message and an exit code, never a traceback."""
+    """Run the command line; an error becomes one message and an exit code, never a traceback.
+
+    With ``--json``, standard output is one JSON document in any case: the result, or the error.
+    """
     try:
-        app()
+        code = app(standalone_mode=False)
     except ConvpredictError as error:
-        if "--json" in sys.argv:
-            typer.echo(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}))
-        else:
+        if "--json" not in sys.argv:
             _show_report(error)
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
-        raise SystemExit(error.exit_code) from None
+        _fail(type(error).__name__, str(error), error.exit_code)
+    except _USAGE_ERROR as error:
+        if "--json" not in sys.argv:
+            error.show()
+            raise SystemExit(error.exit_code) from None
+        _fail("UsageError", error.format_message(), error.exit_code)
     except OSError as error:
-        message = f"{error}. Check that the path exists, that you may read and write there, and the space on the disk."
-        if "--json" in sys.argv:
-            typer.echo(json.dumps({"error": {"type": type(error).__name__, "message": message}}))
-        typer.echo(f"{type(error).__name__}: {message}", err=True)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        typer.echo("Interrupted; nothing half-written was left behind.", err=True)
-        raise SystemExit(130) from None
+        remedy = "Check that the path exists, that you may read and write there, and the space on the disk."
+        _fail(type(error).__name__, f"{error}. {remedy}", 1)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:
+        _fail("Interrupted", "every file written is whole, but the run is not; start it anew.", _INTERRUPTED)
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _fail(kind: str, message: str, exit_code: int) -> NoReturn:
+    """Tell people on standard error and, with ``--json``, machines on standard output; then leave."""
+    if "--json" in sys.argv:
+        typer.echo(json.dumps({"error": {"type": kind, "message": message}}))
+    typer.echo(f"{kind}: {message}", err=True)
+    raise SystemExit(exit_code)
 
 
 def _show_report(error: ConvpredictError) -> None:

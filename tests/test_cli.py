@@ -118,6 +118,19 @@ def test_score_by_folder_by_bundle_and_by_run(project: Path, trained: Path) -> N
     assert not list(project.glob(".*.partial"))
 
 
+def test_scores_of_doubtful_data_come_with_a_warning(project: Path, trained: Path) -> None:
+    out = project / "doubtful.parquet"
+    shared = ("score", "demo.yaml", "--data", "data", *SMALL, "--run", trained, "--out", out)
+    stale = ("--as-of", "2040-01-01", "--set", "history.conversions=null")
+    done = run(*shared, *stale, "--json", cwd=project)
+    assert done.returncode == 0, done.stderr
+    ends, outcomes = json.loads(done.stdout)["warnings"]
+    assert "The data ends at" in ends
+    assert "No conversions are declared" in outcomes
+    assert "! No conversions are declared" in run(*shared, *stale, "--top", "0", cwd=project).stdout
+    assert json.loads(run(*shared, "--json", cwd=project).stdout)["warnings"] == []
+
+
 def test_scores_equal_the_test_predictions_of_the_same_night(project: Path, trained: Path) -> None:
     """The same cell in training and scoring: a lead's score at a test cutoff is its test prediction, to the bit."""
     predictions = pq.read_table(trained / "test_predictions.parquet").to_pandas()

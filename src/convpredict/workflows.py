@@ -252,6 +252,7 @@ def train(
     _write_results(folder, judgement, training_set, history)
     mlflow_run = _track(project, folder, run_id, judgement) if track else None
     notes = [f"Note: {warning}" for warning in card.warnings(history)] if card is not None else []
+    notes += [f"Note: {warning}" for warning in _report(history).warnings]
     sentences = (*state_comparison(judgement.metrics), *notes)
     return TrainingRun(run_id, folder, judgement.metrics, sentences, dict(training_set.manifest), mlflow_run)
 
@@ -314,10 +315,11 @@ class ScoringRun:
             f"\n  {count:>9,} {EXCLUSIONS.get(reason, reason)}"
             for reason, count in self.summary["left_out"].items()
         )
+        doubts = "".join(f"! {doubt}\n" for doubt in self.summary["warnings"])
         return (
             f"{self.summary['leads']:,} open leads scored as of {self.summary['as_of']}; "
             f"{self.summary['expected_conversions']:.1f} conversions expected within {self.summary['horizon']}.\n"
-            f"Left out: {left_out or 'none'}\nWritten to {self.summary['out']}"
+            f"Left out: {left_out or 'none'}\n{doubts}Written to {self.summary['out']}"
         )
 
 
@@ -365,8 +367,24 @@ def score(
             "expected_conversions": float(scores.table[scores.probability_column].to_numpy().sum()),
             "left_out": {reason: count for reason, count in scores.excluded.items() if count},
             "model_version": loaded.digest,
+            "warnings": _doubts(project, history, as_of),
         },
     )
+
+
+def _doubts(project: Project, history: History, as_of: datetime | None) -> list[str]:
+    """What makes a scored list doubtful though nothing failed: stale data, unknown outcomes."""
+    doubts = []
+    if as_of is not None and as_of > history.known_until:
+        doubts.append(
+            f"The data ends at {history.known_until:%Y-%m-%d %H:%M} UTC, before the instant asked for: whatever leads "
+            "did since is unknown to these scores. Give a newer export, or leave --as-of out."
+        )
+    if project.config.history.conversions is None:
+        doubts.append(
+            "No conversions are declared, so leads that have converted are scored as if they were open."
+        )
+    return doubts
 
 
 def _bundle_folder(run: str, project: Project) -> Path:

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numba import njit
 
-from convpredict.history.history import History
+from convpredict.history.history import History, position_in
 
 from .local import map_buckets
 
@@ -33,6 +33,8 @@ BUCKET_EVENTS = 4_000_000
 _TASK_EVENTS = 250_000
 _BATCH_ROWS = 1_000_000
 _MAX_CELLS = 1_000
+_MANY_EVENTS = 1_000_000
+_FEW_VALUES = 40
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,14 @@ class Dictionary:
         self.values: pa.Array = pa.array([], pa.string())
 
     def encode(self, column: pa.Array) -> npt.NDArray[np.int32]:
-        """Codes of a string (or dictionary) column; unseen values are appended to the dictionary."""
+        """Codes of a string (or dictionary) column; unseen values are appended to the dictionary.
+
+        An int16 column holds the positions of values that are all known already, from 1 on.
+        """
+        if pa.types.is_int16(column.type):
+            positions = column.fill_null(0) if column.null_count else column
+            found: npt.NDArray[np.int32] = np.subtract(_numpy(positions), 1, dtype=np.int32)
+            return found
         encoded = column if isinstance(column, pa.DictionaryArray) else column.dictionary_encode()
         local = encoded.dictionary.cast(pa.string())
         lookup = pc.index_in(local, value_set=self.values)
@@ -265,6 +274,7 @@ def read_events(
     *,
     categories: Sequence[str] = (),
     numbers: Sequence[str] = (),
+    known: Mapping[str, Sequence[str]] | None = None,
     bucket_events: int = BUCKET_EVENTS,
     bucket_observations: int = 100_000,
     spill_dir: Path | None = None,
@@ -273,7 +283,8 @@ def read_events(
 
     ``lead_rows`` and ``cutoffs`` (int64 µs) are the observations, sorted by both: interactions that none of a
     lead's observations can see are dropped. ``categories`` and ``numbers`` name the columns to keep (``kind``
-    or attributes). At most ``bucket_events`` events are held in memory at once; if there are more they pass
+    or attributes); ``known`` lists values that they are likely to have, which only makes it faster.
+    At most ``bucket_events`` events are held in memory at once; if there are more they pass
     through a temporary file in ``spill_dir``. Buckets are smaller than that, so that they suit a CPU's cache.
     """
     task_events = min(bucket_events, max(_TASK_EVENTS, history.n_interactions // _MAX_CELLS))
@@ -294,7 +305,10 @@ def read_events(
     try:
         attributes = [name for name in (*categories, *numbers) if name != "kind"]
         where = f"visible_at < {int(cutoffs.max())}" if len(cutoffs) else "false"
-        batches = history.scan(attributes, where=where, batch_rows=_BATCH_ROWS)
+        positions = _known_values(history, categories, known or {})
+        for name, values in positions.items():
+            store._dictionaries[name].values = pa.array(values, pa.string())
+        batches = history.scan(attributes, where=where, batch_rows=_BATCH_ROWS, positions=positions)
         with ThreadPoolExecutor(2, thread_name_prefix="encode") as pool:
             encode = partial(store.append, last_cutoff=last_cutoff, pool=pool)
             # one batch is encoded, column by column, while the next is read
@@ -305,6 +319,31 @@ def read_events(
         store.close()
         raise
     return store
+
+
+def _known_values(
+    history: History, categories: Sequence[str], known: Mapping[str, Sequence[str]]
+) -> dict[str, list[str]]:
+    """Every value of the category columns that have few, when the interactions are many and read from a file.
+
+    Such columns cross from DuckDB as small integers. It is not worth a look at the values otherwise, and a
+    table in memory has no dictionaries that would make finding their positions cheap.
+    """
+    views = "SELECT 1 FROM duckdb_views() WHERE view_name = 'interactions' AND NOT internal"
+    if history.n_interactions < _MANY_EVENTS or not history.query(views).num_rows:
+        return {}
+    found = {}
+    for name in categories:
+        likely = list(known.get(name, ()))
+        if len(likely) > _FEW_VALUES:
+            continue
+        others = f'SELECT DISTINCT "{name}" AS v FROM interactions WHERE "{name}" IS NOT NULL'
+        if likely:
+            others += f" AND {position_in(likely, name)} IS NULL"
+        rest = history.query(f"{others} LIMIT {_FEW_VALUES + 1}")["v"].to_pylist()
+        if len(likely) + len(rest) <= _FEW_VALUES:
+            found[name] = [*likely, *sorted(rest)]
+    return found
 
 
 def _read(file: BinaryIO, target: npt.NDArray[Any], offset: int) -> None:

@@ -166,6 +166,7 @@ def iterate_batches(
             observed.cutoffs,
             categories=plan.read_categories,
             numbers=plan.read_numbers,
+            known=plan.vocabularies,
             bucket_events=bucket_events,
             bucket_observations=rows,
             spill_dir=spill_dir,

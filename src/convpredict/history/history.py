@@ -61,15 +61,26 @@ class History:
         return int(self.leads.num_rows)
 
     def scan(
-        self, attributes: Sequence[str] = (), *, where: str | None = None, batch_rows: int = 1_000_000
+        self,
+        attributes: Sequence[str] = (),
+        *,
+        where: str | None = None,
+        batch_rows: int = 1_000_000,
+        positions: Mapping[str, Sequence[str]] | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Yield the interactions in record batches, unordered.
 
         ``attributes`` names the attribute columns wanted beside lead_row, occurred_at, visible_at, tie and
         kind;
-        ``where`` is a SQL condition over these columns.
+        ``where`` is a SQL condition over these columns. A text column in ``positions`` comes as the positions of
+        its values in that list, from 1 on, int16; null where it is missing or not in the list.
         """
-        columns = ", ".join(f'"{name}"' for name in (*INTERACTION_COLUMNS, *attributes))
+        columns = ", ".join(
+            f"{position_in(positions[name], name)}::SMALLINT AS {quoted_name(name)}"
+            if positions and name in positions
+            else quoted_name(name)
+            for name in (*INTERACTION_COLUMNS, *attributes)
+        )
         condition = f" WHERE {where}" if where else ""
         cursor = self.connection.cursor()
         try:
@@ -128,6 +139,27 @@ class History:
             fingerprint=fingerprint,
             has_late_records=late,
         )
+
+
+def quoted_name(name: str) -> str:
+    """A column name as SQL.
+
+    >>> quoted_name("kind")
+    '"kind"'
+    """
+    return '"' + name.replace('"', '""') + '"'
+
+
+def position_in(values: Sequence[str], column: str) -> str:
+    """SQL for the position of a text column's value in a list, from 1 on; null: not in it.
+
+    DuckDB computes it once per entry of a Parquet file's dictionaries, not once per row.
+
+    >>> print(position_in(["call", "it's"], "kind"))
+    list_position(['call', 'it''s']::VARCHAR[], "kind")
+    """
+    texts = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
+    return f"list_position([{texts}]::VARCHAR[], {quoted_name(column)})"
 
 
 _SCHEMAS = {

@@ -44,7 +44,8 @@ format: $(STAMP) ## rewrite the code the way `make check` wants it
 	$(BIN)/ruff format
 
 bench: $(STAMP) ## measure building features on 20 million events (a few minutes, 8 GB of disk)
-	$(BIN)/python benchmarks/features.py
+	$(BIN)/python benchmarks/features.py --scaling
+	$(BIN)/python benchmarks/features.py --cold
 
 lock: ## resolve pyproject.toml again and rewrite requirements.lock (ten minutes: it asks for every file's hash)
 	$(PYTHON) -m venv build/lock
@@ -58,5 +59,6 @@ lock: ## resolve pyproject.toml again and rewrite requirements.lock (ten minutes
 
 clean: ## remove what the other targets made, .venv included
 	rm -rf $(VENV) build dist runs demo_data .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests benchmarks \( -name '*.nbi' -o -name '*.nbc' \) -delete
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 	find src -name '*.egg-info' -type d -prune -exec rm -rf {} +

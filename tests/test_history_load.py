@@ -571,3 +571,21 @@ def test_the_school_crm_mapping_survives_times_that_cannot_be_read(tmp_path: Pat
     tables_read = history.report.to_dict()["tables"]
     assert tables_read["interactions"]["quarantined"] == {"occurred_at cannot be read as a time": 1}
     assert history.conversions["converted_at"].cast("int64").to_pylist() == [1_710_892_800_000_000]
+
+
+@pytest.mark.parametrize(("when", "refused"), [("2031-01-01", True), ("2024-03-20", False)])
+def test_one_row_far_in_the_future_does_not_decide_when_the_data_ends(when: str, refused: bool) -> None:
+    days = pd.date_range("2024-01-01", periods=60, freq="D", tz="UTC")
+    leads = pd.DataFrame({"lead_id": [f"l{i}" for i in range(60)], "created_at": days})
+    interactions = pd.DataFrame(
+        {
+            "lead_id": ["l0", *leads["lead_id"]],
+            "occurred_at": [pd.Timestamp(when, tz="UTC"), *days],
+            "kind": "call",
+        }
+    )
+    if refused:
+        with pytest.raises(DataError, match=r"Declare history\.known_until"):
+            history_from_frames(leads=leads, interactions=interactions)
+    history = history_from_frames(leads=leads, interactions=interactions, known_until="2024-03-25")
+    assert history.n_interactions == (60 if refused else 61)

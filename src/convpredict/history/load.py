@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from ..config.history import TABLE_COLUMNS, HistoryConfig, TableConfig
@@ -24,6 +25,10 @@ from .quarantine import QuarantineFile
 from .sources import OpenedSource, RawTable, first_line, open_source, without_values
 from .validation import TableReport, ValidationReport, check_shares
 from .workspace import Workspace, from_us, names_in, open_workspace, run_select, to_us
+
+_DAY_US = 86_400_000_000
+_LONELY_ROWS = 2
+_LONELY_GAP_US = 30 * _DAY_US
 
 
 def load_history(
@@ -280,15 +285,18 @@ def _create_empty(workspace: Workspace) -> None:
 
 
 def _known_until(workspace: Workspace, loaded: _Loaded) -> datetime:
-    """The declared instant, else the latest accepted time seen in any table."""
+    """The declared instant, else the latest accepted time at which something happened to a lead.
+
+    Losses and spend do not count: both are often entered ahead of time, and an instant that lies too late turns
+    leads whose outcome is still open into negatives.
+    """
     if workspace.config.known_until is not None:
         return workspace.config.known_until
     latest = {"interactions": loaded.interactions.latest}
     columns = {
-        "leads": (loaded.leads, ("created_at", "lost_at")),
+        "leads": (loaded.leads, ("created_at",)),
         "conversions": (loaded.conversions, ("converted_at", "recorded_at")),
         "revenue": (loaded.revenue, ("occurred_at", "recorded_at")),
-        "spend": (loaded.spend, ("occurred_at", "recorded_at")),
         "attribute_changes": (loaded.attribute_changes, ("valid_from", "recorded_at")),
     }
     for name, (table, times) in columns.items():
@@ -299,11 +307,40 @@ def _known_until(workspace: Workspace, loaded: _Loaded) -> datetime:
     moment = from_us(seen[table_name]) if seen else None
     if moment is None:
         return datetime(1970, 1, 1, tzinfo=UTC)
+    _refuse_lonely_latest(workspace, loaded, seen[table_name], table_name)
     workspace.warnings.append(
         f"history.known_until is not declared; taken as the latest time seen, {moment:%Y-%m-%d %H:%M} UTC in "
         f"{table_name}. Declare it if the data is complete only up to an earlier instant."
     )
     return moment
+
+
+def _refuse_lonely_latest(workspace: Workspace, loaded: _Loaded, latest: int, table_name: str) -> None:
+    """Refuse to take the end of the data from one or two rows that lie far after all others.
+
+    A single row dated 2031 would make every lead whose outcome is still open a mature negative.
+    """
+    others = [
+        table[time].cast(pa.int64()).to_numpy(zero_copy_only=False)
+        for table, time in (
+            (loaded.leads, "created_at"),
+            (loaded.conversions, "converted_at"),
+            (loaded.revenue, "occurred_at"),
+        )
+    ]
+    last = workspace.rows("SELECT occurred_at FROM interactions ORDER BY occurred_at DESC LIMIT 3")
+    times = np.concatenate([np.array([row[0] for row in last], np.float64), *others]).astype(np.float64)
+    times = np.sort(times[np.isfinite(times)])
+    if len(times) < _LONELY_ROWS + 2:
+        return
+    gap, span = times[-1] - times[-1 - _LONELY_ROWS], times[-1] - times[0]
+    if gap > _LONELY_GAP_US and gap > span / 20:
+        raise DataError(
+            f"history.known_until is not declared, and the latest time seen ({from_us(latest):%Y-%m-%d} in "
+            f"{table_name}) lies {gap / _DAY_US:,.0f} days after nearly all others. Taken as the end of the data, one wrong date makes "
+            "every open lead a lost one. Declare history.known_until, the instant up to which the data is complete; "
+            "rows after it are then put aside."
+        )
 
 
 def _final_report(workspace: Workspace, loaded: _Loaded, known_until: datetime) -> ValidationReport:

@@ -337,9 +337,9 @@ def _refuse_lonely_latest(workspace: Workspace, loaded: _Loaded, latest: int, ta
     if gap > _LONELY_GAP_US and gap > span / 20:
         raise DataError(
             f"history.known_until is not declared, and the latest time seen ({from_us(latest):%Y-%m-%d} in "
-            f"{table_name}) lies {gap / _DAY_US:,.0f} days after nearly all others. Taken as the end of the data, one wrong date makes "
-            "every open lead a lost one. Declare history.known_until, the instant up to which the data is complete; "
-            "rows after it are then put aside."
+            f"{table_name}) lies {gap / _DAY_US:,.0f} days after nearly all others. Taken as the end of the data, "
+            "one wrong date makes every open lead a lost one. Declare history.known_until, the instant up to "
+            "which the data is complete; rows after it are then put aside."
         )
 
 

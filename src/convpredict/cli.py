@@ -130,7 +130,7 @@ def _instant(text: str | None, option: str) -> datetime | None:
     return parsed
 
 
-@app.command()
+@app.command(short_help="Read, validate and summarise the history.")
 def check(
     config: ConfigPath,
     data: DataDir = None,
@@ -154,7 +154,7 @@ def check(
         _show(render_report(found))
 
 
-@app.command()
+@app.command(short_help="Simulate the history of a configuration.")
 def simulate(
     config: ConfigPath,
     data: DataDir = None,
@@ -175,7 +175,7 @@ def simulate(
         )
 
 
-@app.command()
+@app.command(short_help="Write the feature table alone.")
 def features(
     config: ConfigPath,
     out: Annotated[Path, typer.Option("--out", help="Parquet file to write.")],
@@ -210,7 +210,7 @@ def features(
             typer.echo(f"  {count:,} left out: {reason}")
 
 
-@app.command()
+@app.command(short_help="Train, calibrate, compare with the scorecard.")
 def train(
     config: ConfigPath,
     out: Annotated[
@@ -235,7 +235,7 @@ def train(
         _show(metrics_table(result.metrics["test"]), result.summary)
 
 
-@app.command()
+@app.command(short_help="Show a finished training run again.")
 def compare(
     run: Annotated[Path, typer.Argument(help="Results folder of a training run.")],
     as_json: AsJson = False,
@@ -251,7 +251,7 @@ def compare(
         _show(metrics_table(metrics["test"]), *sentences)
 
 
-@app.command()
+@app.command(short_help="Score every open lead at one instant.")
 def score(
     config: ConfigPath,
     out: Annotated[Path, typer.Option("--out", help="Parquet file to write.")],

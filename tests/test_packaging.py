@@ -122,7 +122,8 @@ def test_every_folder_of_the_package_is_packaged() -> None:
 
 
 def test_make_lists_its_targets_and_has_those_that_were_promised() -> None:
-    ran = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = ["make", "--no-print-directory", "help"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     listed = {line.split()[1] for line in ran.stdout.splitlines()}
     makefile = (ROOT / "Makefile").read_text()
     phony = set(re.search(r"^\.PHONY: (.*)$", makefile, re.M)[1].split())  # type: ignore[index]

@@ -21,7 +21,8 @@ PIN = re.compile(
 )
 
 HOSTS = re.compile(
-    r"--(?:extra-)?index-url[ =]\S|--find-links[ =]\S|https?://[\w.-]*(?:py[p]i|python[h]osted|npm[j]s)[\w.-]*",
+    r"--(?:extra-)?index-url[ =]\S|--find-links[ =]\S"
+    r"|py[p]i\.org|python[h]osted|registry\.npm[j]s|deb\.debia[n]\.org|proxy\.golan[g]|anacond[a]\.org",
     re.I,
 )
 MACHINE_PATHS = re.compile(r"(?<![\w.~-])/(?:work|root|home|opt|Users)/\w")
@@ -83,9 +84,15 @@ def test_no_file_names_a_package_host_or_a_path_of_a_machine() -> None:
 PLANTED = [
     ("--index-url somewhere/simple", HOSTS),
     ("--find-links=wheels", HOSTS),
-    (f"https://files.{'python'}{'hosted'}.example/x.whl", HOSTS),
-    ("open('/" + "home/ann/x.csv')", MACHINE_PATHS),
+    ("https://py" + "pi.org/simple", HOSTS),
+    ("https://files.python" + "hosted.org/x.whl", HOSTS),
+    ("registry.npm" + "js.org", HOSTS),
+    ("deb.debia" + "n.org", HOSTS),
+    ("proxy.golan" + "g.org", HOSTS),
+    ("anacond" + "a.org", HOSTS),
+    ("open('/" + "work/main/x.csv')", MACHINE_PATHS),
     ("cd /" + "root/project", MACHINE_PATHS),
+    ('"/' + 'home/ann/data"', MACHINE_PATHS),
 ]
 
 

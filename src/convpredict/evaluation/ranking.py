@@ -86,6 +86,7 @@ class _Cumulated:
     hits: Floats
 
     def auc(self) -> float:
+        """Share of pairs of a hit and a miss in which the hit ranks higher, ties half; NaN for one class."""
         positives = self.hits.sum()
         negatives = self.rows[-1] - positives
         if positives <= 0 or negatives <= 0:
@@ -96,6 +97,7 @@ class _Cumulated:
         return float(1 - (self.hits * misses_above).sum() / (positives * negatives))
 
     def average_precision(self) -> float:
+        """Mean precision over the hits, tied scores taken together; NaN without a hit."""
         found = np.flatnonzero(self.hits)
         if not len(found):
             return float("nan")
@@ -104,6 +106,7 @@ class _Cumulated:
         return float((self.hits[found] * precision).sum() / hits[-1])
 
     def captured(self, shares: Sequence[float]) -> Floats:
+        """Share of the hits in each top share of the rows, ties by expectation; NaN without a hit."""
         total = self.hits.sum()
         if total <= 0:
             return np.full(len(shares), np.nan)

@@ -41,10 +41,10 @@ OWNERS = {
     "mlflow": ("tracking",),
     "numba": ("history/simulator", "engines", "features", "models", "evaluation"),
     "polars": ("history",),
-    "rich": ("cli.py", "history/summary.py", "evaluation/tables.py", "scoring/tables.py"),
+    "rich": ("cli", "history/summary.py", "evaluation/tables.py", "scoring/tables.py"),
     "shap": (),
     "sklearn": ("training", "models", "evaluation"),
-    "typer": ("cli.py",),
+    "typer": ("cli",),
     "yaml": ("config", "models/scorecard.py"),
 }
 """Where each library may be imported: folders or files of the package."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from .backtest import BacktestConfig
 from .base import Strict
 from .features import FeaturesConfig
 from .history import HistoryConfig, SimulatorConfig, Source
+from .leakage import LeakageConfig
+from .reasons import ReasonsConfig
 from .training import (
     EvaluationConfig,
     GridCutoffs,
@@ -17,6 +20,8 @@ from .training import (
     SplitConfig,
     TrackingConfig,
 )
+from .tuning import TuningConfig
+from .value import ValueConfig
 
 
 class Config(Strict):
@@ -35,6 +40,11 @@ class Config(Strict):
     split: SplitConfig = SplitConfig()
     features: FeaturesConfig = FeaturesConfig()
     model: ModelConfig = ModelConfig()
+    value: ValueConfig = ValueConfig()
+    reasons: ReasonsConfig = ReasonsConfig()
+    leakage: LeakageConfig = LeakageConfig()
+    tuning: TuningConfig = TuningConfig()
+    backtest: BacktestConfig = BacktestConfig()
     scorecard: ScorecardConfig | None = None
     evaluation: EvaluationConfig = EvaluationConfig()
     tracking: TrackingConfig = TrackingConfig()

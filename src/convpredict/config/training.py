@@ -50,10 +50,14 @@ class ObservationsConfig(Strict):
 class LabelsConfig(Strict):
     """What is predicted: a conversion within each horizon; the first one is the model's.
 
-    All horizons share their observations: the longest one sets the gap between the parts and the maturity.
+    ``value_horizon`` is how long after the conversion revenue counts (none: no value is predicted). With the
+    ``outcome`` ``purchase`` leads are customers who stay observed: any revenue within the horizon after the
+    cutoff is the outcome, and its amount within ``value_horizon`` after the cutoff the value.
     """
 
     horizons: Annotated[tuple[PositiveDuration, ...], Field(min_length=1)] = (Duration("30d"),)
+    value_horizon: PositiveDuration | None = None
+    outcome: Literal["conversion", "purchase"] = "conversion"
 
     @model_validator(mode="after")
     def _distinct(self) -> LabelsConfig:
@@ -199,13 +203,17 @@ class EvaluationConfig(Strict):
     """Which metrics are computed and how their intervals are: by resampling leads.
 
     ``top_shares`` are the shares of the list for which captured converters are counted (``0.05``: the top
-    5 %).
+    5 %). ``calls_per_week`` is how many leads the sales team can work on in a week (default: 5 % of those that
+    are open); ``segments`` the lead attributes by which results are shown (default: the first three
+    categories).
     """
 
     resamples: Annotated[int, Field(ge=50)] = 500
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     top_shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.01, 0.05, 0.10, 0.20)
     calibration_bins: Annotated[int, Field(ge=2, le=1000)] = 15
+    calls_per_week: Annotated[int, Field(gt=0)] | None = None
+    segments: tuple[str, ...] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
 
 

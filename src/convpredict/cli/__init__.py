@@ -1,0 +1,65 @@
+"""The command line: parse, call, show. Every decision is taken elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, NoReturn
+
+import typer
+
+from ..errors import ConvpredictError
+
+from . import data  # isort: skip
+from . import training  # isort: skip
+from . import scoring  # isort: skip
+from .app import app, show
+
+__all__ = ["app", "data", "main", "scoring", "training"]
+
+_INTERRUPTED = 130
+_USAGE_ERROR: Any = typer.BadParameter.__base__
+
+
+def main() -> None:
+    """Run the command line; an error becomes one message and an exit code, never a traceback.
+
+    With ``--json``, standard output is one JSON document in any case: the result, or the error.
+    """
+    try:
+        code = app(standalone_mode=False)
+    except ConvpredictError as error:
+        if "--json" not in sys.argv:
+            _show_report(error)
+        _fail(type(error).__name__, str(error), error.exit_code)
+    except _USAGE_ERROR as error:
+        if "--json" not in sys.argv:
+            error.show()
+            raise SystemExit(error.exit_code) from None
+        _fail("UsageError", error.format_message(), error.exit_code)
+    except OSError as error:
+        remedy = "Check that the path exists, that you may read and write there, and the space on the disk."
+        _fail(type(error).__name__, f"{error}. {remedy}", 1)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:
+        _fail("Interrupted", "every file written is whole, but the run is not; start it anew.", _INTERRUPTED)
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _fail(kind: str, message: str, exit_code: int) -> NoReturn:
+    """Tell people on standard error and, with ``--json``, machines on standard output; then leave."""
+    if "--json" in sys.argv:
+        typer.echo(json.dumps({"error": {"type": kind, "message": message}}))
+    typer.echo(f"{kind}: {message}", err=True)
+    raise SystemExit(exit_code)
+
+
+def _show_report(error: ConvpredictError) -> None:
+    """Too many bad rows: the table of what was read and put aside says more than the message alone."""
+    from ..history.validation import BadRowsError
+
+    if isinstance(error, BadRowsError):
+        from ..history.summary import render_report
+
+        show(render_report(error.report))

@@ -1,0 +1,5 @@
+"""``python -m convpredict.cli``."""
+
+from . import main
+
+main()

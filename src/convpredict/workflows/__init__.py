@@ -1,0 +1,16 @@
+"""The order of calls: simulate, read, build features, train, compare, score. Decisions are taken below."""
+
+from .data import check_data, simulate_data, write_feature_table
+from .scoring import ScoringRun, score
+from .training import TrainingRun, compare, train
+
+__all__ = [
+    "ScoringRun",
+    "TrainingRun",
+    "check_data",
+    "compare",
+    "score",
+    "simulate_data",
+    "train",
+    "write_feature_table",
+]

@@ -1,0 +1,49 @@
+"""What every workflow needs: progress, reading the history, ids of runs."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config.load import Project
+from ..errors import DataError
+
+if TYPE_CHECKING:
+    from ..history.history import History
+    from ..history.validation import ValidationReport
+
+StepProgress = Callable[[str, float], None]
+
+
+def silent(step: str, share: float) -> None:
+    """Report to nobody."""
+
+
+def part_of(progress: StepProgress, step: str) -> Callable[[float], None]:
+    """Announce a step; what it returns reports the share of it that is done."""
+    progress(step, 0.0)
+    return lambda share: progress(step, share)
+
+
+def read_history(project: Project, *, quarantine: Path | None = None, require: Sequence[str] = ()) -> History:
+    """Read and validate the history that a project declares; ``require`` names tables that must be there."""
+    from ..history.load import load_history
+
+    return load_history(project.config, project.data_dir, quarantine_dir=quarantine, require=require)
+
+
+def report_of(history: History) -> ValidationReport:
+    """The report on a history that was loaded, not wrapped."""
+    if history.report is None:
+        raise DataError(
+            "This history was wrapped without validation, so there is no report on it; load it instead."
+        )
+    return history.report
+
+
+def new_run_id(name: str) -> str:
+    """An id that sorts by time: name, UTC second, four random characters."""
+    return f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"

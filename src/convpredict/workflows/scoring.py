@@ -1,0 +1,113 @@
+"""Score every open lead at one instant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config.load import Project, load_project
+from .common import StepProgress, new_run_id, part_of, read_history, silent
+
+if TYPE_CHECKING:
+    from ..history.history import History
+    from ..scoring.scores import Scores
+
+
+@dataclass(frozen=True)
+class ScoringRun:
+    """A scored lead list, where it was written, and a summary for people and machines."""
+
+    scores: Scores
+    summary: dict[str, Any]
+
+    @property
+    def text(self) -> str:
+        """One paragraph: how many were scored, how many conversions to expect, who was left out, where it is."""
+        from ..training.observations import EXCLUSIONS
+
+        left_out = "".join(
+            f"\n  {count:>9,} {EXCLUSIONS.get(reason, reason)}"
+            for reason, count in self.summary["left_out"].items()
+        )
+        doubts = "".join(f"! {doubt}\n" for doubt in self.summary["warnings"])
+        return (
+            f"{self.summary['leads']:,} open leads scored as of {self.summary['as_of']}; "
+            f"{self.summary['expected_conversions']:.1f} conversions expected within {self.summary['horizon']}.\n"
+            f"Left out: {left_out or 'none'}\n{doubts}Written to {self.summary['out']}"
+        )
+
+
+def score(
+    config: Path,
+    out: Path,
+    *,
+    bundle: Path | None = None,
+    run: str | None = None,
+    as_of: datetime | None = None,
+    data: Path | None = None,
+    overrides: Sequence[str] = (),
+    progress: StepProgress = silent,
+) -> ScoringRun:
+    """Score every open lead with a bundle folder, the bundle of a results folder, or that of an MLflow run.
+
+    Raises :class:`BundleError` if there is no usable bundle.
+    """
+    from ..models.bundle import load_bundle
+    from ..scoring.files import write_table
+    from ..scoring.scores import score_open_leads
+
+    project = load_project(config, data=data, overrides=overrides)
+    settings = project.config
+    loaded = load_bundle(bundle if bundle is not None else _bundle_folder(str(run), project))
+    progress("reading", 0.0)
+    history = read_history(project)
+    scores = score_open_leads(
+        history,
+        loaded,
+        as_of=as_of,
+        max_age=settings.observations.max_age,
+        run_id=new_run_id(settings.name),
+        bucket_events=settings.features.bucket_events,
+        progress=part_of(progress, "scoring"),
+    )
+    write_table(scores.table, out)
+    return ScoringRun(
+        scores,
+        {
+            "out": str(out),
+            "as_of": (as_of or history.known_until).isoformat(),
+            "horizon": str(loaded.horizon),
+            "leads": scores.table.num_rows,
+            "expected_conversions": float(scores.table[scores.probability_column].to_numpy().sum()),
+            "left_out": {reason: count for reason, count in scores.excluded.items() if count},
+            "model_version": loaded.digest,
+            "warnings": _doubts(project, history, as_of),
+        },
+    )
+
+
+def _doubts(project: Project, history: History, as_of: datetime | None) -> list[str]:
+    """What makes a scored list doubtful though nothing failed: stale data, unknown outcomes."""
+    doubts = []
+    if as_of is not None and as_of > history.known_until:
+        doubts.append(
+            f"The data ends at {history.known_until:%Y-%m-%d %H:%M} UTC, before the instant asked for: whatever leads "
+            "did since is unknown to these scores. Give a newer export, or leave --as-of out."
+        )
+    if project.config.history.conversions is None:
+        doubts.append(
+            "No conversions are declared, so leads that have converted are scored as if they were open."
+        )
+    return doubts
+
+
+def _bundle_folder(run: str, project: Project) -> Path:
+    """The bundle of a results folder if there is such a folder, else of the MLflow run of that id."""
+    if Path(run).is_dir():
+        return Path(run) / "bundle"
+    from ..tracking.runs import fetch_bundle
+
+    return fetch_bundle(run, project.config.tracking)

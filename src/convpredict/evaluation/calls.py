@@ -1,0 +1,223 @@
+"""What a sales team would have found with its calls: the model's weekly lists beside those of the points.
+
+Every week the team calls the leads at the top of a list of those that are open. A conversion is *found* if its
+lead was on a list within the horizon before it; a lead that is on several lists counts once. This replays what
+lists would have held, not what calling would have changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from .inputs import check_labels, check_scores, to_instants, to_series
+from .resampling import interval, resample_leads
+
+Floats = NDArray[np.float64]
+_WEEK_US = 7 * 86_400_000_000
+QUARTER_DAYS = 365.25 / 4
+DEFAULT_SHARE = 0.05
+"""Share of the open leads that is called in a week where the configuration names no number."""
+
+
+@dataclass(frozen=True)
+class WeeklyLists:
+    """Rows of observations, one a lead and list, ready to be ranked by any score.
+
+    ``rows`` are positions in the observations that were given: the last one of each lead before each list is
+    made. ``period`` numbers the lists from 0, ``period_days`` is their distance (7, or longer where cutoffs
+    are rarer), and ``calls`` how many leads one list holds.
+    """
+
+    rows: NDArray[np.intp]
+    period: NDArray[np.intp]
+    period_days: float
+    calls: float
+
+    @property
+    def lists(self) -> int:
+        """Number of lists."""
+        return len(np.unique(self.period))
+
+    @property
+    def calls_per_week(self) -> float:
+        """Calls in seven days."""
+        return self.calls * 7 / self.period_days
+
+    @property
+    def per_quarter(self) -> float:
+        """What a sum over all lists is multiplied with, to speak of a quarter of a year."""
+        return QUARTER_DAYS / (self.period_days * self.lists)
+
+
+def weekly_lists(cutoff: Any, lead_ids: Any, calls_per_week: float | None = None) -> WeeklyLists:
+    """Divide observations into weekly lists; without ``calls_per_week`` a twentieth of the open leads is called.
+
+    Cutoffs that are rarer than weekly give rarer lists with more calls each.
+
+    >>> lists = weekly_lists(["2024-01-01", "2024-01-03", "2024-01-08"], ["a", "a", "a"], 10)
+    >>> lists.rows.tolist(), lists.period.tolist(), lists.calls
+    ([1, 2], [0, 1], 10.0)
+    """
+    instants = to_instants(cutoff).dt.as_unit("us").astype(np.int64).to_numpy()
+    distinct = np.unique(instants)
+    gaps = np.diff(distinct)
+    period_us = max(_WEEK_US, int(gaps.min())) if len(gaps) else _WEEK_US
+    number = (instants - distinct[0]) // period_us
+    frame = pd.DataFrame({"lead": to_series(lead_ids), "period": number, "at": instants})
+    last = frame.sort_values("at", kind="stable").drop_duplicates(["lead", "period"], keep="last").index
+    rows = np.sort(last.to_numpy())
+    period = np.unique(number[rows], return_inverse=True)[1]
+    weeks = period_us / _WEEK_US
+    if calls_per_week is None:
+        calls = max(1.0, float(np.round(DEFAULT_SHARE * np.median(np.bincount(period)))))
+    else:
+        calls = calls_per_week * weeks
+    return WeeklyLists(rows, period, 7.0 * weeks, float(calls))
+
+
+class _ListRanking:
+    """One score's order within each list; equal scores share their places on it."""
+
+    def __init__(self, lists: WeeklyLists, score: Floats, label: Floats, lead: NDArray[np.intp]) -> None:
+        s = score[lists.rows]
+        self._calls = lists.calls
+        self._order = np.lexsort((-s, lists.period))
+        period, ranked = lists.period[self._order], s[self._order]
+        new_period = np.r_[True, period[1:] != period[:-1]]
+        starts = np.flatnonzero(new_period | np.r_[True, ranked[1:] != ranked[:-1]])
+        self._starts, self._first_of_period = starts, np.flatnonzero(new_period[starts])
+        group = np.cumsum(np.isin(np.arange(len(s)), starts)) - 1
+        hit = np.flatnonzero(label[lists.rows][self._order] > 0)
+        hit = hit[np.argsort(lead[lists.rows][self._order][hit], kind="stable")]
+        self._hit_group = group[hit]
+        self._hit_row = lists.rows[self._order][hit]
+        leads = lead[self._hit_row]
+        self._lead_starts = np.flatnonzero(np.r_[True, leads[1:] != leads[:-1]]) if len(hit) else hit
+        self._rows = lists.rows[self._order]
+        self._periods_of_groups = np.diff(np.r_[self._first_of_period, len(starts)])
+
+    def found(self, weight: Floats | None, amount: Floats | None) -> tuple[float, float]:
+        """Converting leads found, and the amount that they brought."""
+        if not len(self._hit_row):
+            return 0.0, 0.0
+        every = np.ones(len(self._rows)) if weight is None else weight[self._rows]
+        size = np.add.reduceat(every, self._starts)
+        before = np.cumsum(size) - size
+        before -= np.repeat(before[self._first_of_period], self._periods_of_groups)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            on_list = np.clip((self._calls - before) / size, 0.0, 1.0)
+        missed = np.where(size > 0, 1.0 - on_list, 1.0)[self._hit_group]
+        found = 1.0 - np.multiply.reduceat(missed, self._lead_starts)
+        first = self._hit_row[self._lead_starts]
+        if weight is not None:
+            found = found * weight[first]
+        return float(found.sum()), float((found * amount[first]).sum()) if amount is not None else 0.0
+
+
+def replay_calls(
+    label: ArrayLike,
+    p_model: ArrayLike,
+    scorecard_points: ArrayLike | None,
+    lead_ids: Any,
+    cutoff: Any,
+    *,
+    calls_per_week: float | None = None,
+    amount: ArrayLike | None = None,
+    resamples: int = 500,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Conversions per quarter that weekly call lists of the model and of the points would have held.
+
+    Parameters
+    ----------
+    label : array of shape (rows,), 1 where the lead converts within the horizon
+    p_model, scorecard_points : arrays of shape (rows,) that rank (points: None without a scorecard)
+    lead_ids, cutoff : of each row
+    calls_per_week : how many leads are called in a week (None: a twentieth of the open leads)
+    amount : array of shape (rows,), what the lead brought if it converted, for the revenue found
+    resamples, confidence, seed : of the interval, by resampling leads
+
+    Returns
+    -------
+    JSON-able: calls_per_week, lists, period_days, and under ``conversions`` (and ``amount``, where given)
+    entries ``{"value", "low", "high"}`` per quarter for model, scorecard, difference and ``random``: the
+    conversions that as many leads drawn by chance would hold.
+
+    Examples
+    --------
+    >>> result = replay_calls([1, 0, 0, 1], [.9, .1, .2, .8], [0, 9, 0, 9], list("abcd"),
+    ...                       ["2024-01-01"] * 2 + ["2024-01-08"] * 2, calls_per_week=1, resamples=50)
+    >>> result["conversions"]["difference"]["value"] * 14 / QUARTER_DAYS
+    1.0
+    """
+    y = check_labels(label)
+    lists = weekly_lists(cutoff, lead_ids, calls_per_week)
+    lead = pd.factorize(to_series(lead_ids), sort=True)[0]
+    brought = None if amount is None else np.nan_to_num(check_scores(amount, len(y), name="amount"))
+    scores = {"model": check_scores(p_model, len(y)), "random": np.zeros(len(y))}
+    if scorecard_points is not None:
+        scores["scorecard"] = check_scores(scorecard_points, len(y))
+    rankings = {name: _ListRanking(lists, score, y, lead) for name, score in scores.items()}
+
+    def statistic(weight: Floats | None) -> Floats:
+        found = [rankings[name].found(weight, brought) for name in rankings]
+        return np.array([part for pair in found for part in pair]) * lists.per_quarter
+
+    drawn = resample_leads(statistic, lead_ids, resamples=resamples, seed=seed)
+    result: dict[str, Any] = {
+        "calls_per_week": lists.calls_per_week,
+        "lists": lists.lists,
+        "period_days": lists.period_days,
+        "per": "quarter",
+    }
+    for offset, what in enumerate(("conversions", "amount") if brought is not None else ("conversions",)):
+        columns = {name: (drawn.value[k], drawn.draws[:, k]) for name, k in _places(rankings, offset)}
+        if "scorecard" in columns:
+            columns["difference"] = (
+                columns["model"][0] - columns["scorecard"][0],
+                columns["model"][1] - columns["scorecard"][1],
+            )
+        result[what] = {name: _entry(*column, confidence) for name, column in columns.items()}
+    return result
+
+
+def _places(rankings: dict[str, _ListRanking], offset: int) -> list[tuple[str, int]]:
+    return [(name, 2 * number + offset) for number, name in enumerate(rankings)]
+
+
+def _entry(value: float, draws: Floats, confidence: float) -> dict[str, float]:
+    low, high = interval(float(value), draws, confidence)
+    return {"value": float(value), "low": low, "high": high}
+
+
+def state_calls(calls: dict[str, Any], *, confidence: float = 0.95) -> str:
+    """One sentence: what the model's lists would have changed.
+
+    >>> entry = lambda value, low=0.0, high=0.0: {"value": value, "low": low, "high": high}
+    >>> found = {"model": entry(131.0), "scorecard": entry(100.0), "difference": entry(31.0, 12.0, 49.0)}
+    >>> print(state_calls({"calls_per_week": 200.0, "conversions": found}))
+    At 200 calls a week the model's lists hold 31 more conversions per quarter than the points' \
+[95 % interval 12 to 49]: 131 against 100.
+    """
+    per_week = f"{calls['calls_per_week']:,.0f}"
+    found = calls["conversions"]
+    start = f"At {per_week} calls a week the model's lists hold"
+    if "difference" not in found:
+        own = found["model"]
+        return (
+            f"{start} {own['value']:,.0f} conversions per quarter [{100 * confidence:.4g} % interval "
+            f"{own['low']:,.0f} to {own['high']:,.0f}]; by chance it would be {found['random']['value']:,.0f}."
+        )
+    gap = found["difference"]
+    size = f"{abs(gap['value']):,.0f} {'more' if gap['value'] >= 0 else 'fewer'} conversions"
+    verdict = ", which includes no difference" if gap["low"] <= 0 <= gap["high"] else ""
+    return (
+        f"{start} {size} per quarter than the points' [{100 * confidence:.4g} % interval {gap['low']:,.0f} to "
+        f"{gap['high']:,.0f}{verdict}]: {found['model']['value']:,.0f} against {found['scorecard']['value']:,.0f}."
+    )

@@ -1,0 +1,84 @@
+"""Weekly call lists replayed: counts worked out by hand, ties, repeats, resampling."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from convpredict.evaluation.calls import QUARTER_DAYS, replay_calls, state_calls, weekly_lists
+
+WEEKS = ["2024-01-01", "2024-01-08"]
+
+
+def replay(label, p, points, leads, cutoffs, **settings):
+    result = replay_calls(label, p, points, leads, cutoffs, resamples=50, **settings)
+    scale = result["lists"] * result["period_days"] / QUARTER_DAYS
+    return {name: entry["value"] * scale for name, entry in result["conversions"].items()}
+
+
+def test_a_lead_on_two_lists_is_one_conversion() -> None:
+    leads, cutoffs = ["a", "b", "a", "b"], [WEEKS[0]] * 2 + [WEEKS[1]] * 2
+    found = replay([1, 0, 1, 0], [0.9, 0.1, 0.9, 0.1], [0.0, 1.0, 0.0, 1.0], leads, cutoffs, calls_per_week=1)
+    assert found["model"] == pytest.approx(1)
+    assert found["scorecard"] == 0
+    assert found["difference"] == pytest.approx(1)
+    assert found["random"] == pytest.approx(0.75)
+
+
+def test_equal_points_share_the_last_place() -> None:
+    found = replay([1, 0, 0], [0.3, 0.2, 0.1], [5.0, 5.0, 5.0], list("abc"), [WEEKS[0]] * 3, calls_per_week=1)
+    assert found["scorecard"] == pytest.approx(1 / 3)
+    assert found["model"] == pytest.approx(1)
+
+
+def test_only_the_newest_row_of_a_week_is_on_its_list() -> None:
+    cutoffs = ["2024-01-01", "2024-01-04", "2024-01-04"]
+    lists = weekly_lists(cutoffs, ["a", "a", "b"], 1)
+    assert lists.rows.tolist() == [1, 2]
+    assert lists.lists == 1
+
+
+def test_rarer_cutoffs_give_rarer_lists_with_more_calls() -> None:
+    lists = weekly_lists(["2024-01-01", "2024-01-15", "2024-01-29"], ["a", "a", "a"], 10)
+    assert (lists.period_days, lists.calls, lists.calls_per_week) == (14, 20, 10)
+    assert lists.per_quarter == pytest.approx(QUARTER_DAYS / 42)
+
+
+def test_by_default_a_twentieth_of_the_open_leads_is_called() -> None:
+    lists = weekly_lists([WEEKS[0]] * 100, np.arange(100))
+    assert lists.calls == 5
+
+
+def test_more_calls_than_leads_find_everybody_and_the_amount_is_theirs() -> None:
+    label, p = [1, 0, 1, 1], [0.1, 0.2, 0.3, 0.4]
+    result = replay_calls(
+        label, p, None, list("abcd"), [WEEKS[0]] * 4, calls_per_week=50, amount=[10, 99, 20, 30], resamples=50
+    )
+    scale = 7 / QUARTER_DAYS
+    assert result["conversions"]["model"]["value"] * scale == pytest.approx(3)
+    assert result["amount"]["model"]["value"] * scale == pytest.approx(60)
+    assert "scorecard" not in result["conversions"]
+
+
+def test_the_interval_comes_from_leads_and_holds_the_value() -> None:
+    rng = np.random.default_rng(3)
+    n_leads, weeks = 400, 6
+    lead = np.repeat(np.arange(n_leads), weeks)
+    at = np.tile(pd.date_range("2024-01-01", periods=weeks, freq="7D", tz="UTC"), n_leads)
+    strength = np.repeat(rng.normal(size=n_leads), weeks)
+    label = (strength + rng.normal(size=len(lead)) > 2.2).astype(float)
+    result = replay_calls(label, strength, rng.normal(size=len(lead)), lead, at, calls_per_week=20)
+    gap = result["conversions"]["difference"]
+    assert gap["low"] < gap["value"] < gap["high"]
+    assert gap["low"] > 0
+    assert result["conversions"]["model"]["value"] > result["conversions"]["random"]["value"]
+
+
+def test_no_conversion_at_all_is_said_and_does_not_fail() -> None:
+    result = replay_calls(
+        [0, 0], [0.1, 0.2], [1, 2], ["a", "b"], [WEEKS[0]] * 2, calls_per_week=1, resamples=50
+    )
+    assert result["conversions"]["model"]["value"] == 0
+    assert "0 more conversions" in state_calls(result)
+    assert "includes no difference" in state_calls(result)

@@ -33,3 +33,9 @@ class BundleError(ConvpredictError):
     """A bundle is damaged, of an unknown format, or does not fit the data it is asked to score (exit code 5)."""
 
     exit_code = 5
+
+
+class LeakageError(ConvpredictError):
+    """The training data knows the outcome: a severe finding of hindsight is not waived (exit code 6)."""
+
+    exit_code = 6

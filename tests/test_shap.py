@@ -50,6 +50,9 @@ def train(rows: np.ndarray, *, num_leaves: int = 31, rounds: int = 25, **extra: 
         {"num_leaves": 2},
         {"num_leaves": 200, "min_data_in_leaf": 1, "rounds": 4},
         {"bagging_fraction": 0.5, "bagging_freq": 1, "lambda_l1": 0.5},
+        {"extra_trees": True, "feature_fraction": 0.5},
+        {"min_data_in_leaf": 0, "min_sum_hessian_in_leaf": 0.0, "num_leaves": 63, "rounds": 5},
+        {"cat_smooth": 0.0, "cat_l2": 0.0, "max_cat_threshold": 40, "min_data_per_group": 1},
     ],
     ids=lambda extra: "-".join(map(str, extra)) or "default",
 )
@@ -66,14 +69,33 @@ def test_agrees_with_lightgbm(extra: dict) -> None:
     assert explainer.bias == pytest.approx(reference[0, -1], abs=1e-12)
 
 
-def test_every_way_through_the_kernel_gives_the_same() -> None:
+def test_a_row_is_explained_alike_in_any_company_and_by_any_number_of_threads() -> None:
     booster = train(sample(1500, 1), num_leaves=200, min_data_in_leaf=1, rounds=3)
     explainer = TreeExplainer(booster.model_to_string(), N_FEATURES)
-    rows = sample(9000, 3)
-    together = explainer.explain(rows)
-    one_by_one = np.vstack([explainer.explain(rows[i : i + 1], n_jobs=1) for i in range(0, 40)])
-    np.testing.assert_allclose(together[:40], one_by_one, rtol=0, atol=1e-12)
-    np.testing.assert_array_equal(together, explainer.explain(rows, n_jobs=1))
+    rows = sample(900, 3)
+    together = explainer.explain(rows, n_jobs=3)
+    for n_jobs in (1, 2, 7):
+        np.testing.assert_array_equal(together, explainer.explain(rows, n_jobs=n_jobs))
+    np.testing.assert_array_equal(together[::-1], explainer.explain(rows[::-1]))
+    one_by_one = np.vstack([explainer.explain(rows[i : i + 1]) for i in range(40)])
+    np.testing.assert_array_equal(together[:40], one_by_one)
+    assert explainer.explain(rows[:0]).shape == (0, N_FEATURES)
+
+
+def test_chains_of_splits_on_one_feature_and_deep_paths() -> None:
+    """Paths that test one feature again and again, and paths that test every feature there is."""
+    rng = np.random.default_rng(5)
+    rows = rng.normal(size=(3000, N_FEATURES))
+    label = (np.floor(rows[:, 0] * 8) % 2 == 0) ^ (rows[:, 1:].prod(axis=1) > 0)
+    booster = lightgbm.train(
+        {"objective": "binary", "num_leaves": 300, "min_data_in_leaf": 1, "verbose": -1, "num_threads": 1},
+        lightgbm.Dataset(rows, label),
+        5,
+    )
+    explainer = TreeExplainer(booster.model_to_string(), N_FEATURES)
+    assert explainer.program.n_levels > 2 * explainer.program.n_nodes.max()
+    reference = booster.predict(rows[:200], pred_contrib=True)
+    np.testing.assert_allclose(explainer.explain(rows[:200]), reference[:, :-1], rtol=0, atol=1e-9)
 
 
 def test_contributions_add_up_to_the_raw_score() -> None:

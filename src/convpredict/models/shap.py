@@ -7,18 +7,19 @@ Shapley's weights are the integral
     phi_k += v (o_k - r_k) * integral_0^1 prod_{j != k} (o_j t + r_j (1 - t)) dt
 
 whose integrand is a polynomial of degree d - 1 in t, so ceil(d / 2) Gauss-Legendre nodes integrate it
-exactly. The result depends on the row through the d bits o alone: a leaf has at most 2 ** d different
-answers. Leaves are therefore worked off one at a time over a block of rows: code the rows' bits, and either
-look the answer up in the leaf's table of patterns (many rows, short path) or integrate for each row (few
-rows, long path).
+exactly. At a fixed t the product over a path grows edge by edge, and dividing it by feature k's own factor is the
+same for all leaves below an edge: so one walk down and up a tree, with one number per quadrature node, does for
+all of its leaves and features. Rows go through it in blocks that the processor's vectors work on.
 
-Source of the value function: Lundberg et al., "Consistent individualized feature attribution for tree
-ensembles", 2018.
+Every row is computed by itself, tree after tree: its contributions depend neither on the rows around it nor on
+the number of threads, to the bit.
+
+Sources: the value function is that of Lundberg et al., "Consistent individualized feature attribution for tree
+ensembles", 2018; that a polynomial can be carried along the paths is from Yu et al., "Linear TreeShap", 2022.
 """
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,24 +27,36 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from .tree_paths import LeafPaths, leaf_paths, parse_trees
+from convpredict.engines.local import worker_count
+
+from .tree_paths import parse_trees
+from .tree_program import (
+    BEFORE,
+    CATEGORY,
+    COLUMN,
+    DECIDE,
+    DEFAULT,
+    KIND,
+    LEAF,
+    LEVEL,
+    NUMBERS,
+    PER_NODE,
+    PLACE,
+    SIDE,
+    STEP,
+    UP,
+    TreeProgram,
+    write_program,
+)
 
 Floats = npt.NDArray[np.float64]
 
-_BLOCK_ROWS = 8192
-_TABLE_BITS = 12
-_MAX_NODES = 32
+LANES = 64
+"""Rows of a block. The last block is filled up, so that every row takes the same way through the kernel."""
 
-
-def _quadrature() -> tuple[Floats, Floats]:
-    nodes, weights = np.zeros((_MAX_NODES + 1, _MAX_NODES)), np.zeros((_MAX_NODES + 1, _MAX_NODES))
-    for count in range(1, _MAX_NODES + 1):
-        x, w = np.polynomial.legendre.leggauss(count)
-        nodes[count, :count], weights[count, :count] = (x + 1) / 2, w / 2
-    return nodes, weights
-
-
-_NODES, _WEIGHTS = _quadrature()
+_BLOCKS_AT_ONCE = 4
+_ZERO = 1e-35
+_MISSING_NONE, _MISSING_ZERO, _MISSING_NAN = 0, 1, 2
 
 
 class TreeExplainer:
@@ -63,12 +76,13 @@ class TreeExplainer:
     """
 
     def __init__(self, text: str, n_features: int) -> None:
-        self.paths: LeafPaths = leaf_paths(parse_trees(text), n_features)
+        self.program: TreeProgram = write_program(parse_trees(text))
+        self.n_features = n_features
 
     @property
     def bias(self) -> float:
         """Expected raw score: what a row's contributions start from."""
-        return self.paths.bias
+        return self.program.bias
 
     def explain(self, rows: npt.ArrayLike, *, n_jobs: int | None = None) -> Floats:
         """Contribution of every feature to the raw score (logit) of every row.
@@ -85,199 +99,227 @@ class TreeExplainer:
         ndarray
             Shape (rows, features), float64; ``bias + contributions.sum(axis=1)`` is the raw score.
         """
-        matrix = np.asarray(rows, dtype=np.float64)
-        if matrix.ndim != 2 or matrix.shape[1] != self.paths.n_features:
-            raise ValueError(f"rows must have shape (rows, {self.paths.n_features}); got {matrix.shape}.")
+        matrix = np.asarray(rows)
+        if matrix.ndim != 2 or matrix.shape[1] != self.n_features:
+            raise ValueError(f"rows must have shape (rows, {self.n_features}); got {matrix.shape}.")
         result = np.zeros(matrix.shape)
-        with ThreadPoolExecutor(max_workers=n_jobs or os.cpu_count()) as pool:
-            for _ in pool.map(
-                lambda start: self._explain_block(
-                    matrix[start : start + _BLOCK_ROWS], result[start : start + _BLOCK_ROWS]
-                ),
-                range(0, len(matrix), _BLOCK_ROWS),
-            ):
-                pass
+        workers = worker_count(n_jobs)
+        n_blocks = -(-len(matrix) // LANES)
+        step = LANES * max(1, min(_BLOCKS_AT_ONCE, -(-n_blocks // workers)))
+        parts = [slice(start, start + step) for start in range(0, len(matrix), step)]
+        if workers == 1 or len(parts) <= 1:
+            for part in parts:
+                self._explain_part(matrix[part], result[part])
+        else:
+            with ThreadPoolExecutor(max_workers=min(workers, len(parts))) as pool:
+                list(pool.map(lambda part: self._explain_part(matrix[part], result[part]), parts))
         return result
 
-    def _explain_block(self, rows: Floats, out: Floats) -> None:
-        paths = self.paths
-        contributions = np.zeros((len(paths.used), len(rows)))
-        _explain_kernel(
-            paths.starts,
-            paths.value,
-            paths.feature,
-            paths.ratio,
-            paths.lookup,
-            paths.low,
-            paths.high,
-            paths.missing,
-            paths.code(rows),
-            _NODES,
-            _WEIGHTS,
+    def _explain_part(self, rows: npt.NDArray[Any], out: Floats) -> None:
+        program = self.program
+        n_rows, n_used = len(rows), len(program.used)
+        n_blocks = -(-n_rows // LANES)
+        filled = np.zeros((n_blocks * LANES, n_used))
+        filled[:n_rows] = rows[:, program.used]
+        blocks = np.ascontiguousarray(filled.reshape(n_blocks, LANES, n_used).transpose(0, 2, 1))
+        contributions = np.zeros_like(blocks)
+        n_nodes = int(program.n_nodes.max(initial=1))
+        _explain_blocks(
+            program.steps,
+            program.tree_starts,
+            program.numbers,
+            program.n_nodes,
+            program.thresholds,
+            program.category_bounds,
+            program.category_bits,
+            blocks,
             contributions,
+            np.ones((program.n_levels + 1, n_nodes, LANES)),
+            np.zeros((program.n_levels + 1, n_nodes, LANES)),
+            np.ones((program.n_levels + 1, LANES)),
+            np.zeros((program.n_levels + 1, LANES)),
         )
-        out[:, paths.used] = contributions.T
+        out[:, program.used] = contributions.transpose(0, 2, 1).reshape(n_blocks * LANES, n_used)[:n_rows]
 
 
-@njit(cache=True, nogil=True)
-def _explain_kernel(
-    starts: Any,
-    value: Any,
-    feature: Any,
-    ratio: Any,
-    lookup: Any,
-    low: Any,
-    high: Any,
-    missing: Any,
-    codes: Any,
-    nodes: Any,
-    weights: Any,
+@njit(cache=True, nogil=True, error_model="numpy")
+def _explain_blocks(
+    steps: Any,
+    tree_starts: Any,
+    numbers: Any,
+    n_nodes: Any,
+    thresholds: Any,
+    category_bounds: Any,
+    category_bits: Any,
+    blocks: Any,
     contributions: Any,
+    products: Any,
+    sums: Any,
+    met: Any,
+    left: Any,
 ) -> None:
-    n_rows = codes.shape[1]
-    short = np.zeros(n_rows, dtype=np.uint16)
-    long = np.zeros(n_rows, dtype=np.int64)
-    for leaf in range(len(value)):
-        first, last = starts[leaf], starts[leaf + 1]
-        depth = last - first
-        if depth == 0:
-            continue
-        n_nodes = (depth + 1) // 2
-        if depth <= _TABLE_BITS and (1 << depth) <= 2 * n_rows:
-            short[:] = 0
-            for element in range(depth):
-                place = first + element
-                _add_bits(
-                    codes[feature[place]],
-                    low[place],
-                    high[place],
-                    missing[place],
-                    lookup[place],
-                    element,
-                    short,
-                )
-            table = _pattern_table(ratio[first:last], value[leaf], nodes[n_nodes], weights[n_nodes], n_nodes)
-            for element in range(depth):
-                _add_answers(table[element], short, contributions[feature[first + element]])
-        else:
-            long[:] = 0
-            for element in range(depth):
-                place = first + element
-                _add_bits(
-                    codes[feature[place]],
-                    low[place],
-                    high[place],
-                    missing[place],
-                    lookup[place],
-                    element,
-                    long,
-                )
-            _add_deep(
-                long,
-                ratio[first:last],
-                value[leaf],
-                nodes[n_nodes],
-                weights[n_nodes],
-                n_nodes,
-                feature[first:last],
-                contributions,
-            )
+    """Trees one after another over all blocks (axes: block, used feature, row).
+
+    Work space by level: ``products`` of the factors down to it and ``sums`` over the leaves below it (axes:
+    level, quadrature node, row), whether a row has ``met`` all tests of the feature whose edge led to it (level
+    0: always), and whether it goes ``left`` there (axes: level, row).
+    """
+    for tree in range(len(n_nodes)):
+        nodes = n_nodes[tree]
+        for block in range(len(blocks)):
+            for place in range(tree_starts[tree], tree_starts[tree + 1]):
+                step = steps[place]
+                level, column = step[LEVEL], step[COLUMN]
+                before = step[BEFORE]
+                if step[STEP] == DECIDE:
+                    values, threshold = blocks[block, column], thresholds[step[PLACE]]
+                    if step[KIND] == CATEGORY:
+                        slot = int(threshold)
+                        words = category_bits[category_bounds[slot] : category_bounds[slot + 1]]
+                        _decide_category(values, words, left[level])
+                    else:
+                        _decide_number(values, threshold, step[KIND], step[DEFAULT] == 1, left[level])
+                    continue
+                gained, here = contributions[block, column], met[level + 1]
+                at, first = step[NUMBERS], before == 0
+                if step[STEP] == UP:
+                    _go_up(
+                        numbers,
+                        at,
+                        nodes,
+                        sums[level + 1],
+                        sums[level],
+                        here,
+                        met[before],
+                        step[SIDE],
+                        gained,
+                    )
+                    continue
+                _meet(left[level], step[SIDE], met[before], here)
+                if step[STEP] == LEAF:
+                    above, total = products[level], sums[level]
+                    _add_leaf(numbers, at, nodes, above, total, here, met[before], first, step[SIDE], gained)
+                else:
+                    above, below = products[level], products[level + 1]
+                    _go_down(numbers, at, nodes, above, below, here, met[before], first)
 
 
-@njit(cache=True, nogil=True)
-def _add_bits(codes: Any, low: Any, high: Any, missing: Any, lookup: Any, element: int, pattern: Any) -> None:
-    if low > 0:
-        for row in range(len(codes)):
-            code = codes[row]
-            inside = np.int64((code >= low) & (code <= high)) | (np.int64(code == 0) & missing)
-            pattern[row] = np.int64(pattern[row]) | (inside << element)
+@njit(cache=True, nogil=True, error_model="numpy")
+def _decide_number(values: Any, threshold: float, missing: int, default: bool, left: Any) -> None:
+    if missing == _MISSING_NAN:
+        for row in range(LANES):
+            x = values[row]
+            left[row] = 1.0 if (x <= threshold) | ((x != x) & default) else 0.0
+    elif missing == _MISSING_NONE:
+        for row in range(LANES):
+            x = values[row]
+            left[row] = 1.0 if (x <= threshold) | ((x != x) & (threshold >= 0.0)) else 0.0
     else:
-        for row in range(len(codes)):
-            pattern[row] = np.int64(pattern[row]) | (np.int64(lookup[codes[row]]) << element)
+        for row in range(LANES):
+            x = values[row]
+            absent = (x != x) | (abs(x) <= _ZERO)
+            left[row] = 1.0 if (absent & default) | ((x <= threshold) & (not absent)) else 0.0
 
 
-@njit(cache=True, nogil=True)
-def _add_answers(answers: Any, pattern: Any, target: Any) -> None:
-    for row in range(len(target)):
-        target[row] += answers[pattern[row]]
+@njit(cache=True, nogil=True, error_model="numpy")
+def _decide_category(values: Any, words: Any, left: Any) -> None:
+    end = 32 * len(words)
+    for row in range(LANES):
+        left[row] = 0.0
+        if -1.0 < values[row] < end:
+            code = int(values[row])
+            left[row] = float((words[code // 32] >> np.uint32(code % 32)) & np.uint32(1))
 
 
-@njit(cache=True, nogil=True)
-def _pattern_table(ratio: Any, value: float, nodes: Any, weights: Any, n_nodes: int) -> Any:
-    """Contributions of each element (first axis) for each pattern of satisfied elements (second axis)."""
-    depth = len(ratio)
-    table = np.zeros((depth, 1 << depth))
-    product = np.empty(1 << depth)
+@njit(cache=True, nogil=True, error_model="numpy")
+def _meet(left: Any, side: int, before: Any, here: Any) -> None:
+    if side == 0:
+        for row in range(LANES):
+            here[row] = left[row] * before[row]
+    else:
+        for row in range(LANES):
+            here[row] = (1.0 - left[row]) * before[row]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _go_down(
+    numbers: Any, start: int, n_nodes: int, above: Any, below: Any, here: Any, before: Any, first: bool
+) -> None:
     for node in range(n_nodes):
-        t = nodes[node]
-        product[0] = weights[node] * value
-        for element in range(depth):
-            unmet = ratio[element] * (1.0 - t)
-            half = 1 << element
-            for pattern in range(half):
-                product[half + pattern] = product[pattern] * (t + unmet)
-                product[pattern] *= unmet
-        for element in range(depth):
-            unmet = ratio[element] * (1.0 - t)
-            met_factor = (1.0 - ratio[element]) / (t + unmet)
-            unmet_factor = -ratio[element] / unmet if unmet > 0.0 else 0.0
-            answers = table[element]
-            half = 1 << element
-            for start in range(0, 1 << depth, 2 * half):
-                for pattern in range(start, start + half):
-                    answers[pattern] += unmet_factor * product[pattern]
-                for pattern in range(start + half, start + 2 * half):
-                    answers[pattern] += met_factor * product[pattern]
-    return table
+        at = start + PER_NODE * node
+        both, lost, never = numbers[at], numbers[at + 1], numbers[at + 2]
+        source, target = above[node], below[node]
+        if first:
+            for row in range(LANES):
+                target[row] = source[row] * (both if here[row] > 0.5 else lost)
+        else:
+            for row in range(LANES):
+                factor = both if here[row] > 0.5 else (lost if before[row] > 0.5 else never)
+                target[row] = source[row] * factor
 
 
-@njit(cache=True, nogil=True)
-def _add_deep(
-    pattern: Any,
-    ratio: Any,
-    value: float,
-    nodes: Any,
-    weights: Any,
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_leaf(
+    numbers: Any,
+    start: int,
     n_nodes: int,
-    feature: Any,
-    contributions: Any,
+    products: Any,
+    sums: Any,
+    here: Any,
+    before: Any,
+    first: bool,
+    side: int,
+    gained: Any,
 ) -> None:
-    """Integrate once for every distinct pattern of a path that is too long for a table."""
-    depth, n_rows = len(ratio), len(pattern)
-    size = 1
-    while size < 2 * n_rows:
-        size *= 2
-    slots = np.full(size, -1, dtype=np.int64)
-    answers = np.empty((n_rows, depth))
-    keys = np.empty(n_rows, dtype=np.int64)
-    found = 0
-    for row in range(n_rows):
-        slot = ((pattern[row] * 0x9E3779B1) >> 7) & (size - 1)
-        while slots[slot] >= 0 and keys[slots[slot]] != pattern[row]:
-            slot = (slot + 1) & (size - 1)
-        if slots[slot] < 0:
-            slots[slot] = found
-            keys[found] = pattern[row]
-            _integrate(pattern[row], ratio, value, nodes, weights, n_nodes, answers[found])
-            found += 1
-        answer = answers[slots[slot]]
-        for element in range(depth):
-            contributions[feature[element], row] += answer[element]
-
-
-@njit(cache=True, nogil=True)
-def _integrate(
-    pattern: int, ratio: Any, value: float, nodes: Any, weights: Any, n_nodes: int, answer: Any
-) -> None:
-    depth = len(ratio)
-    answer[:] = 0.0
     for node in range(n_nodes):
-        t = nodes[node]
-        product = weights[node] * value
-        for element in range(depth):
-            product *= ((pattern >> element) & 1) * t + ratio[element] * (1.0 - t)
-        for element in range(depth):
-            satisfied = float((pattern >> element) & 1)
-            factor = satisfied * t + ratio[element] * (1.0 - t)
-            if factor > 0.0:
-                answer[element] += (satisfied - ratio[element]) * product / factor
+        at = start + PER_NODE * node
+        both, lost, never = numbers[at], numbers[at + 1], numbers[at + 2]
+        gain, loss = numbers[at + 3], numbers[at + 4]
+        source, total = products[node], sums[node]
+        if first and side == 0:
+            for row in range(LANES):
+                is_met = here[row] > 0.5
+                leaf = source[row] * (both if is_met else lost)
+                total[row] = leaf
+                gained[row] += (gain if is_met else loss) * leaf
+        elif first:
+            for row in range(LANES):
+                is_met = here[row] > 0.5
+                leaf = source[row] * (both if is_met else lost)
+                total[row] += leaf
+                gained[row] += (gain if is_met else loss) * leaf
+        else:
+            keep = 0.0 if side == 0 else 1.0
+            for row in range(LANES):
+                is_met, was_met = here[row] > 0.5, before[row] > 0.5
+                leaf = source[row] * (both if is_met else (lost if was_met else never))
+                total[row] = keep * total[row] + leaf
+                gained[row] += (gain if is_met else (loss if was_met else 0.0)) * leaf
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _go_up(
+    numbers: Any,
+    start: int,
+    n_nodes: int,
+    below: Any,
+    sums: Any,
+    here: Any,
+    before: Any,
+    side: int,
+    gained: Any,
+) -> None:
+    for node in range(n_nodes):
+        at = start + PER_NODE * node
+        gain, loss = numbers[at + 3], numbers[at + 4]
+        source, total = below[node], sums[node]
+        if side == 0:
+            for row in range(LANES):
+                leaf = source[row]
+                total[row] = leaf
+                gained[row] += (gain if here[row] > 0.5 else (loss if before[row] > 0.5 else 0.0)) * leaf
+        else:
+            for row in range(LANES):
+                leaf = source[row]
+                total[row] += leaf
+                gained[row] += (gain if here[row] > 0.5 else (loss if before[row] > 0.5 else 0.0)) * leaf

@@ -42,7 +42,7 @@ def split(
         history, ObservationsConfig(cutoffs=GridCutoffs(every=Duration("1d")), max_age=Duration(max_age))
     )
     labels = label_observations(history, made.table, horizons)
-    return made.table, split_observations(history, made.table, labels, config, horizons)
+    return made.table, split_observations(history, made.table, labels, config, horizons[0])
 
 
 def cutoffs_of(table: pa.Table, parts: Split, role: str) -> list[datetime]:
@@ -56,7 +56,8 @@ class TestByCutoff:
         assert cutoffs_of(table, parts, "calibrate") == [day(n) for n in range(40, 64)]
         assert cutoffs_of(table, parts, "test") == [day(n) for n in range(70, 94)]
         assert cutoffs_of(table, parts, "between") == [day(n) for n in range(34, 40)]
-        assert cutoffs_of(table, parts, "gap") == [day(n) for n in range(64, 70)]
+        assert cutoffs_of(table, parts, "recent") == [day(n) for n in range(64, 70)]
+        assert parts.counts["gap"] == 0
         assert cutoffs_of(table, parts, "immature") == [day(n) for n in range(94, 101)]
         assert sum(parts.counts.values()) == table.num_rows
         assert (parts.calibrate_from, parts.test_from) == (day(40), day(70))
@@ -69,14 +70,15 @@ class TestByCutoff:
         assert cutoffs_of(table, parts, "calibrate")[-1] == day(62)
         assert cutoffs_of(table, parts, "test")[0] == day(70)
 
-    def test_the_longest_horizon_sets_gap_and_maturity(self) -> None:
-        horizons = (WEEK, Duration("14d"))
-        table, parts = split(
-            steady_history(), SplitConfig(calibrate_from=day(40), test_from=day(70)), horizons
-        )
-        assert cutoffs_of(table, parts, "train")[-1] == day(26)
-        assert cutoffs_of(table, parts, "test")[-1] == day(86)
-        assert str(parts.horizon) == "14d"
+    def test_the_first_horizon_sets_gap_and_maturity(self) -> None:
+        config = SplitConfig(calibrate_from=day(40), test_from=day(70))
+        for horizons, reach in (((WEEK, Duration("14d")), 7), ((Duration("14d"), WEEK), 14)):
+            table, parts = split(steady_history(), config, horizons)
+            assert cutoffs_of(table, parts, "train")[-1] == day(40 - reach)
+            assert cutoffs_of(table, parts, "calibrate")[-1] == day(70 - reach)
+            assert cutoffs_of(table, parts, "recent") == [day(n) for n in range(71 - reach, 70)]
+            assert cutoffs_of(table, parts, "test")[-1] == day(100 - reach)
+            assert str(parts.horizon) == f"{reach}d"
 
     def test_shares_count_usable_observations(self) -> None:
         table, parts = split(steady_history(), SplitConfig(test_share=0.25, calibrate_share=0.3))
@@ -103,11 +105,13 @@ class TestByLeadStart:
             elif start >= day(70):
                 role = "test"
             elif start >= day(40):
-                role = "calibrate" if cutoff + week <= day(70) else "gap"
+                role = "calibrate" if cutoff + week <= day(70) else "recent" if cutoff < day(70) else "gap"
+            elif cutoff + week <= day(40):
+                role = "train"
+            elif cutoff + week <= day(70):
+                role = "between"
             else:
-                role = (
-                    "train" if cutoff + week <= day(40) else "between" if cutoff + week <= day(70) else "gap"
-                )
+                role = "recent" if cutoff < day(70) else "gap"
             assert ROLES[code] == role
 
     def test_the_share_counts_observed_leads(self) -> None:
@@ -128,11 +132,15 @@ def check_no_label_reaches_over(history: History, table: pa.Table, parts: Split,
         assert reach[parts.rows(earlier)].max(initial=0) <= earliest[later]
     assert reach[parts.rows("train")].max() <= parts.calibrate_from.timestamp()
     assert reach[parts.rows("test")].max() <= history.known_until.timestamp()
+    recent = parts.rows("recent")
+    assert (cutoff[recent] < parts.test_from.timestamp()).all()
+    assert (reach[recent] > parts.test_from.timestamp()).all()
     lead_rows = table["lead_row"].to_numpy()
     if by == "lead_start":
         members = [set(lead_rows[parts.rows(part)].tolist()) for part in PARTS]
         assert not members[0] & members[1]
-        assert not (members[0] | members[1] | set(lead_rows[parts.rows("between")].tolist())) & members[2]
+        other = set(lead_rows[np.concatenate([parts.rows("between"), recent])].tolist())
+        assert not (members[0] | members[1] | other) & members[2]
 
 
 @settings(max_examples=25, deadline=None)
@@ -165,7 +173,7 @@ class TestErrors:
         assert "the calibrate part has no observations" in message
         assert "split.calibrate_from = 2024-03-07T00:00:00Z" in message
         assert "split.test_from = 2024-03-11T00:00:00Z" in message
-        assert "gap" in message
+        assert "recent" in message
         assert "split.test_share" in message
         assert "labels.horizons" in message
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from lightgbm import LGBMClassifier
 from sklearn.model_selection import cross_val_score
 
@@ -52,11 +55,36 @@ def built() -> TrainingSet:
     return build_training_set(history(), project(), extra_features=EXTRA)
 
 
+@functools.cache
+def conversions_by_lead() -> dict[str, dict[str, Any]]:
+    source = history()
+    lead_ids = source.leads["lead_id"].to_pylist()
+    return {lead_ids[row["lead_row"]]: row for row in source.conversions.to_pylist()}
+
+
+def label_by_hand(end: datetime, lead: str, cutoff: pd.Timestamp, length: timedelta) -> int | None:
+    """The label as the documentation defines it, None where it is not known at ``end``."""
+    row = conversions_by_lead().get(lead)
+    within = row is not None and cutoff <= row["converted_at"] < cutoff + length
+    if cutoff + length <= end:
+        return int(within)
+    return 1 if row and within and max(row["converted_at"], row["recorded_at"] or cutoff) < end else None
+
+
 class TestFrame:
     def test_columns_and_types(self, built: TrainingSet) -> None:
         frame = built.frame
-        head = ["lead_id", "cutoff", "split", "label_10d", "label_5d"]
+        head = [
+            "lead_id",
+            "cutoff",
+            "split",
+            "label_10d",
+            "label_5d",
+            "event_after_us",
+            "event_known_after_us",
+        ]
         assert list(frame.columns) == [*head, *built.feature_set.names]
+        assert {str(frame[name].dtype) for name in head[5:]} == {"int64"}
         assert str(frame["cutoff"].dtype) == "datetime64[us, UTC]"
         assert list(frame["split"].cat.categories) == list(KEPT)
         assert {str(frame[name].dtype) for name in ("label_10d", "label_5d")} == {"int8"}
@@ -77,16 +105,17 @@ class TestFrame:
         mine["ratio"] = mine["label_5d"] / 2
 
     def test_labels_are_those_of_the_time_rule(self, built: TrainingSet) -> None:
-        source = history()
-        lead_ids = source.leads["lead_id"].to_pylist()
-        converted = {lead_ids[row["lead_row"]]: row["converted_at"] for row in source.conversions.to_pylist()}
         for days in (5, 10):
-            length = pd.Timedelta(days=days)
-            expected = [
-                int(lead in converted and cutoff <= converted[lead] < cutoff + length)
-                for lead, cutoff in zip(built.frame["lead_id"], built.frame["cutoff"], strict=True)
-            ]
-            assert built.frame[f"label_{days}d"].tolist() == expected
+            for part in KEPT:
+                rows = built.part(part)
+                expected = [
+                    label_by_hand(built.known_by(part), lead, cutoff, timedelta(days=days))
+                    for lead, cutoff in zip(rows["lead_id"], rows["cutoff"], strict=True)
+                ]
+                label = built.outcomes(part, f"{days}d").label
+                assert np.array_equal(label, np.array(expected, float), equal_nan=True)
+                if part != "train":
+                    assert rows[f"label_{days}d"].tolist() == [-1 if e is None else e for e in expected]
 
     def test_the_same_cell_comes_out_in_scoring(self, built: TrainingSet) -> None:
         source = history()
@@ -128,6 +157,8 @@ class TestParts:
             assert len(X) == built.manifest["parts"][part]["observations"]
             for column in (y, built.y(part, "5d"), built.lead_ids(part), built.cutoffs(part)):
                 assert column.index.equals(X.index)
+            assert y.tolist() == built.part(part)["label_10d"].tolist()
+            assert y.dtype == np.int8
         assert built.y("test").name == "label_10d"
         assert built.y("test", Duration("5d")).name == "label_5d"
 
@@ -141,7 +172,8 @@ class TestParts:
         with pytest.raises(ConfigError, match="no label for the horizon 30d; it has 10d, 5d"):
             built.y("test", "30d")
         with pytest.raises(
-            ConfigError, match="no part 'validate'; its parts are train, calibrate, test, between, dev"
+            ConfigError,
+            match="no part 'validate'; its parts are train, calibrate, test, between, recent, dev",
         ):
             built.X("validate")
 
@@ -153,6 +185,152 @@ class TestParts:
         assert np.isfinite(scores).all()
 
 
+class TestKnowledge:
+    """What a row knows of its outcome, and when."""
+
+    def test_recent_rows_lie_before_the_test_part_and_their_labels_are_refused(
+        self, built: TrainingSet
+    ) -> None:
+        recent = built.part("recent")
+        end = pd.Timestamp(built.test_from)
+        assert len(recent) > 0
+        assert (recent["cutoff"] < end).all()
+        assert (recent["cutoff"] + pd.Timedelta(days=10) > end).all()
+        assert set(recent["label_10d"]) == {-1, 1}
+        with pytest.raises(
+            ConfigError, match=r"10d label of \d+ of the \d+ rows of the part 'recent'.*outcomes"
+        ):
+            built.y("recent")
+        outcomes = built.outcomes("recent")
+        assert outcomes.followed_us.tolist() == ((end - recent["cutoff"]) // pd.Timedelta("1us")).tolist()
+        early = outcomes.label == 1
+        assert (outcomes.event_after_us[early] < outcomes.followed_us[early]).all()
+        assert (outcomes.event_after_us[np.isnan(outcomes.label)] < 0).all()
+        assert (recent["event_known_after_us"] < outcomes.followed_us).all()
+
+    def test_further_horizons_are_censored_and_never_handed_out_as_labels(self) -> None:
+        made = build_training_set(history(), project(labels={"horizons": ["10d", "40d"]}))
+        assert made.manifest["split"]["gap"] == "10d"
+        for part in ("train", "calibrate", "test"):
+            assert np.isnan(made.outcomes(part, "40d").label).any()
+            assert not np.isnan(made.outcomes(part).label).any()
+            with pytest.raises(ConfigError, match="40d label of"):
+                made.y(part, "40d")
+        known = made.outcomes("train", "40d")
+        assert (known.event_after_us < known.followed_us).all()
+        later = made.outcomes("development", "40d").label[made.part("development")["split"] == "train"]
+        settled = ~np.isnan(known.label)
+        assert np.array_equal(later[settled], known.label[settled])
+        assert (~np.isnan(later)).sum() > settled.sum()
+
+    @settings(max_examples=10, deadline=None)
+    @given(seed=st.integers(0, 10**6), outcome=st.sampled_from(["conversion", "purchase"]))
+    def test_nothing_that_was_learnt_after_t_changes_a_row_before_t(self, seed: int, outcome: str) -> None:
+        """Mature labels count a conversion from when it happened, so only what happened from T on is changed."""
+        rng = np.random.default_rng(seed)
+        leads = [(f"lead-{n:02d}", day(rng.uniform(0, 70))) for n in range(40)]
+        events = [(lead, created + timedelta(days=rng.exponential(15)), None) for lead, created in leads]
+        late = [(lead, at, at + timedelta(days=rng.exponential(9))) for lead, at, _ in events[::3]]
+        past = sorted([*events[1::3], *events[2::3], *late])
+        test_from = day(70)
+        split = {"calibrate_from": day(40).isoformat(), "test_from": test_from.isoformat()}
+        later = [
+            (lead, test_from + timedelta(days=rng.uniform(0, 30)), None)
+            if at >= test_from
+            else (lead, at, known)
+            for lead, at, known in past
+        ]
+        # Of an outcome in a recent row's horizon, only when it became known counts.
+        later = [
+            (lead, at, test_from + timedelta(days=rng.uniform(0, 5)))
+            if known and known >= test_from
+            else (lead, at, known)
+            for lead, at, known in later
+        ]
+        frames = []
+        for rows in (past, later):
+            events_of = {"conversions": rows} if outcome == "conversion" else {}
+            bought = [(lead, at, 5.0, known) for lead, at, known in rows] if outcome == "purchase" else ()
+            source = make_history(leads, revenue=bought, known_until=day(110), **events_of)
+            labels = {"horizons": ["10d", "30d"], "outcome": outcome}
+            try:
+                made = build_training_set(source, project(split=split, labels=labels))
+            except NotEnoughDataError:
+                assume(False)
+            frame = made.frame
+            frames.append(frame[frame["cutoff"] < pd.Timestamp(test_from)].reset_index(drop=True))
+        head = [
+            "lead_id",
+            "cutoff",
+            "split",
+            "label_10d",
+            "label_30d",
+            "event_after_us",
+            "event_known_after_us",
+        ]
+        pd.testing.assert_frame_equal(frames[0][head], frames[1][head])
+
+    def test_a_conversion_recorded_late_is_not_known_early(self) -> None:
+        leads = [(f"lead-{n:03d}", day(n * 0.7)) for n in range(150)]
+        conversions = [(lead, created + timedelta(days=4)) for lead, created in leads[::3]]
+        slow = ("slow", day(84))
+        source = make_history(
+            [*leads, slow], conversions=[*conversions, ("slow", day(88), day(95))], known_until=day(105)
+        )
+        split = {"calibrate_from": day(60).isoformat(), "test_from": day(90).isoformat()}
+        made = build_training_set(source, project(split=split, labels={"horizons": ["10d", "3d"]}))
+        recent = made.part("recent")
+        mine = (recent["lead_id"] == "slow").to_numpy()
+        assert mine.any()
+        assert np.isnan(made.outcomes("recent").label[mine]).all()
+        assert (
+            made.outcomes("recent").event_after_us[mine & (recent["cutoff"] <= "2024-03-26").to_numpy()] < 0
+        ).all()
+        short = made.outcomes("recent", "3d").label[mine]
+        ended = (recent["cutoff"][mine] + pd.Timedelta(days=3) <= pd.Timestamp(day(90))).to_numpy()
+        expected = (pd.Timestamp(day(88)) < recent["cutoff"][mine] + pd.Timedelta(days=3)).to_numpy()
+        assert np.array_equal(short[ended], expected[ended].astype(float))
+
+
+class TestPurchases:
+    def test_customers_stay_observed_and_any_revenue_is_the_outcome(self) -> None:
+        leads = [(f"c-{n:02d}", day(n / 2)) for n in range(60)]
+        bought = [(lead, created + timedelta(days=gap), 9.0) for lead, created in leads for gap in (0, 6, 31)]
+        source = make_history(
+            leads,
+            conversions=[(lead, created) for lead, created in leads],
+            revenue=bought,
+            known_until=day(90),
+        )
+        split = {"calibrate_from": day(30).isoformat(), "test_from": day(50).isoformat()}
+        labels = {"horizons": ["10d"], "outcome": "purchase"}
+        made = build_training_set(source, project(split=split, labels=labels))
+        created = dict(leads)
+        for part in ("train", "calibrate", "test"):
+            rows = made.part(part)
+            expected = [
+                any(
+                    cutoff <= created[lead] + timedelta(days=gap) < cutoff + timedelta(days=10)
+                    for gap in (0, 6, 31)
+                )
+                for lead, cutoff in zip(rows["lead_id"], rows["cutoff"], strict=True)
+            ]
+            assert made.y(part).tolist() == expected
+        assert made.manifest["outcome"] == "purchase"
+        scored = open_observations(source, day(80), outcome="purchase")
+        assert scored.table.num_rows == 60
+        assert open_observations(source, day(80)).table.num_rows == 0
+
+    def test_without_revenue_there_is_nothing_to_predict(self) -> None:
+        leads = [("a", day(1))]
+        with pytest.raises(
+            ConfigError, match=r"labels\.outcome is 'purchase', but the history has no revenue"
+        ):
+            build_training_set(
+                make_history(leads, known_until=day(50)), project(labels={"outcome": "purchase"})
+            )
+
+
 class TestManifest:
     def test_the_account_adds_up(self, built: TrainingSet) -> None:
         rows = built.manifest["observations"]
@@ -160,8 +338,8 @@ class TestManifest:
         assert rows["candidates"] == rows["kept"] + left_out
         assert rows["kept"] == len(built.frame)
         assert min(rows["excluded"]["after_conversion"], rows["excluded"]["undated_conversion"]) > 0
-        assert min(rows["set_aside"]["gap"], rows["set_aside"]["immature"]) > 0
-        assert rows["set_aside"]["unusable"] == 0
+        assert rows["set_aside"]["immature"] > 0
+        assert rows["set_aside"]["unusable"] == rows["set_aside"]["gap"] == 0
 
     def test_parts_are_described_as_they_are(self, built: TrainingSet) -> None:
         manifest = built.manifest
@@ -174,8 +352,13 @@ class TestManifest:
             assert pd.Timestamp(described["last_cutoff"]) == cutoffs.max()
             for days in (5, 10):
                 label = described["labels"][f"label_{days}d"]
-                assert label["positives"] == built.y(part, f"{days}d").sum()
-                assert label["share"] == pytest.approx(built.y(part, f"{days}d").mean())
+                known = built.part(part)[f"label_{days}d"]
+                assert label["positives"] == (known == 1).sum()
+                assert label["known"] == (known >= 0).sum()
+                if (known < 0).any():
+                    assert label["share"] is None
+                else:
+                    assert label["share"] == pytest.approx(built.y(part, f"{days}d").mean())
         reach = pd.Timedelta(manifest["split"]["gap"].replace("d", " days"))
         boundary = pd.Timestamp(manifest["split"]["calibrate_from"])
         assert pd.Timestamp(manifest["parts"]["train"]["last_cutoff"]) + reach <= boundary

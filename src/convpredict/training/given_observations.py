@@ -20,6 +20,7 @@ from convpredict.history.history import TIMESTAMP, History
 
 from .lead_times import LeadTimes, arrow_column, microseconds_of, to_microseconds
 from .observations import EXCLUSIONS, observation_table, reasons_against
+from .outcomes import OutcomeKind
 
 _COLUMNS = ["lead_id", "cutoff"]
 
@@ -49,12 +50,13 @@ def observations_from_file(
     *,
     check_eligibility: bool = True,
     max_age: Duration | None = None,
+    outcome: OutcomeKind = "conversion",
 ) -> GivenObservations:
     """Read (lead_id, cutoff) rows from CSV (also ``.gz``), Parquet, an Arrow table or a pandas frame.
 
     A cutoff without an offset is read as UTC, like every instant on the command line. With
     ``check_eligibility`` the time rule decides which rows may be observed (younger than ``max_age``, not yet
-    converted ...); without, every known lead is accepted at any instant.
+    converted, unless the outcome is a ``purchase`` ...); without, every known lead is accepted at any instant.
 
     Raises
     ------
@@ -75,7 +77,9 @@ def observations_from_file(
     if check_eligibility:
         oldest = max_age.microseconds if max_age is not None else NEVER
         known_until = to_microseconds(history.known_until)
-        reason = reasons_against(LeadTimes.of(history), lead_row[order], cutoff[order], oldest, known_until)
+        reason = reasons_against(
+            LeadTimes.of(history, outcome), lead_row[order], cutoff[order], oldest, known_until
+        )
         for code, name in enumerate(EXCLUSIONS):
             _refuse(refusal, order[reason == code], name)
     accepted = order[refusal[order] == ""]

@@ -13,6 +13,7 @@ from convpredict.features.time_rule import in_label, is_mature
 from convpredict.history.history import History
 
 from .lead_times import LeadTimes, microseconds_of, to_microseconds
+from .outcomes import OutcomeKind, next_events
 
 
 def label_column(horizon: Duration) -> str:
@@ -24,7 +25,12 @@ def label_column(horizon: Duration) -> str:
     return f"label_{horizon}"
 
 
-def label_observations(history: History, observations: pa.Table, horizons: Sequence[Duration]) -> pa.Table:
+def label_observations(
+    history: History,
+    observations: pa.Table,
+    horizons: Sequence[Duration],
+    outcome: OutcomeKind = "conversion",
+) -> pa.Table:
     """One int8 column per horizon, named by :func:`label_column`, aligned with the rows of ``observations``.
 
     1
@@ -36,6 +42,9 @@ def label_observations(history: History, observations: pa.Table, horizons: Seque
         fresh observations would be known as positives only), or unusable: the lead converted nobody knows
         when, or had already converted before the cutoff
 
+    With the outcome ``purchase``, any revenue in the interval takes the place of the conversion, and nothing is
+    unusable.
+
     Parameters
     ----------
     history
@@ -44,12 +53,13 @@ def label_observations(history: History, observations: pa.Table, horizons: Seque
         A table with ``lead_row`` and ``cutoff``, in any order.
     horizons
         How far after the cutoff a conversion counts.
+    outcome
+        What counts: ``conversion`` or ``purchase``.
     """
-    times = LeadTimes.of(history)
     lead_row = observations["lead_row"].to_numpy()
     cutoff = microseconds_of(observations["cutoff"])
-    converted_at = times.converted_at[lead_row]
-    unusable = times.undated[lead_row] | (converted_at < cutoff)
+    converted_at, _ = next_events(history, outcome, lead_row, cutoff)
+    unusable = LeadTimes.of(history, outcome).undated[lead_row] | (converted_at < cutoff)
     known_until = to_microseconds(history.known_until)
     columns = {}
     for horizon in horizons:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -65,14 +65,15 @@ class LeadTimes:
     undated: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, history: History) -> LeadTimes:
-        """Read them from a history."""
+    def of(cls, history: History, outcome: Literal["conversion", "purchase"] = "conversion") -> LeadTimes:
+        """Read them from a history; where a purchase is the outcome, a conversion ends nothing and counts as none."""
         converted_at = np.full(history.n_leads, NEVER, np.int64)
         undated = np.zeros(history.n_leads, np.bool_)
-        rows = history.conversions["lead_row"].to_numpy()
-        known = microseconds_of(history.conversions["converted_at"])
-        converted_at[rows] = known
-        undated[rows] = known == NEVER
+        if outcome == "conversion":
+            rows = history.conversions["lead_row"].to_numpy()
+            known = microseconds_of(history.conversions["converted_at"])
+            converted_at[rows] = known
+            undated[rows] = known == NEVER
         return cls(
             microseconds_of(history.leads["created_at"]),
             microseconds_of(history.leads["lost_at"]),

@@ -19,7 +19,7 @@ from .lead_times import LeadTimes
 from .observations import Observations
 from .splits import KEPT, Split
 
-MANIFEST_FORMAT = 1
+MANIFEST_FORMAT = 2
 _LIBRARIES = ("convpredict", "numpy", "pandas", "pyarrow", "duckdb", "numba")
 
 
@@ -30,11 +30,12 @@ def describe_training_set(
     split: Split,
     frame: pd.DataFrame,
     feature_set: FeatureSet,
+    outcome_columns: tuple[str, ...],
 ) -> dict[str, Any]:
     """The manifest: JSON types only, and the same for the same data, configuration and versions.
 
     ``candidates`` is ``kept`` plus every number under ``excluded`` (not observable) and ``set_aside``
-    (observable, but with a label that reaches into the test part or is not known).
+    (observable, but of no use). ``outcome_columns`` are the frame's columns between ``split`` and the features.
     """
     config = project.config
     horizons = config.labels.horizons
@@ -48,7 +49,9 @@ def describe_training_set(
         "versions": {name: version(name) for name in _LIBRARIES} | {"python": platform.python_version()},
         "known_until": iso(history.known_until),
         "horizons": [str(horizon) for horizon in horizons],
+        "outcome": config.labels.outcome,
         "labels": [label_column(horizon) for horizon in horizons],
+        "outcome_columns": list(outcome_columns),
         "leads": {
             "total": history.n_leads,
             "undated_conversion": int(LeadTimes.of(history).undated.sum()),
@@ -72,16 +75,22 @@ def describe_training_set(
 
 
 def _describe_part(frame: pd.DataFrame, horizons: tuple[Duration, ...]) -> dict[str, Any]:
-    positives = {label_column(horizon): int(frame[label_column(horizon)].sum()) for horizon in horizons}
     return {
         "observations": len(frame),
         "leads": int(frame["lead_id"].nunique()),
         "first_cutoff": iso(frame["cutoff"].min()) if len(frame) else None,
         "last_cutoff": iso(frame["cutoff"].max()) if len(frame) else None,
-        "labels": {
-            name: {"positives": count, "share": count / len(frame) if len(frame) else None}
-            for name, count in positives.items()
-        },
+        "labels": {label_column(horizon): _balance(frame[label_column(horizon)]) for horizon in horizons},
+    }
+
+
+def _balance(label: pd.Series[Any]) -> dict[str, Any]:
+    """Positives, known labels, and the share of positives where all labels are known (else it would be biased)."""
+    positives, known = int((label == 1).sum()), int((label >= 0).sum())
+    return {
+        "positives": positives,
+        "known": known,
+        "share": positives / len(label) if known == len(label) > 0 else None,
     }
 
 

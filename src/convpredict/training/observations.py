@@ -17,6 +17,7 @@ from convpredict.features.time_rule import MICROSECONDS_PER_DAY, NEVER, observat
 from convpredict.history.history import TIMESTAMP, History
 
 from .lead_times import LeadTimes, to_microseconds
+from .outcomes import OutcomeKind
 
 EXCLUSIONS: Mapping[str, str] = {
     "undated_conversion": "the lead converted, but nobody knows when",
@@ -51,13 +52,16 @@ class Observations:
         return int(self.table.num_rows) + sum(self.excluded.values())
 
 
-def make_observations(history: History, config: ObservationsConfig) -> Observations:
+def make_observations(
+    history: History, config: ObservationsConfig, outcome: OutcomeKind = "conversion"
+) -> Observations:
     """Observe every lead at every cutoff that the configuration asks for and the time rule allows.
 
     Cutoffs on a grid run from ``start`` (default: the first midnight UTC after the first lead was created) in
     steps of ``every``, before ``end``; a lead's candidates are those after its creation. Cutoffs after
     interactions lie 1 µs after an interaction became visible, once where several coincide. Cutoffs at ages
-    lie that long after the creation. No cutoff lies after ``history.known_until``.
+    lie that long after the creation. No cutoff lies after ``history.known_until``. Where the outcome is a
+    ``purchase``, leads (customers) stay observable after they converted.
 
     Time grows with the leads and the observations made, not with the product of leads and cutoffs.
 
@@ -67,7 +71,7 @@ def make_observations(history: History, config: ObservationsConfig) -> Observati
         A kind named under ``after`` does not occur among the interactions, or there would be more than
         ``MOST_OBSERVATIONS``.
     """
-    times = LeadTimes.of(history)
+    times = LeadTimes.of(history, outcome)
     max_age = config.max_age.microseconds if config.max_age is not None else NEVER
     cutoffs = config.cutoffs
     if isinstance(cutoffs, AfterInteractionCutoffs):
@@ -84,13 +88,18 @@ def make_observations(history: History, config: ObservationsConfig) -> Observati
     return Observations(observation_table(history, lead_row, cutoff), excluded)
 
 
-def open_observations(history: History, as_of: datetime, max_age: Duration | None = None) -> Observations:
+def open_observations(
+    history: History,
+    as_of: datetime,
+    max_age: Duration | None = None,
+    outcome: OutcomeKind = "conversion",
+) -> Observations:
     """Observe every lead that is open at one instant: what a scoring run scores.
 
     The rule is that of the training set, except that ``as_of`` may lie after ``history.known_until``: nothing
     later is known anyway. Every lead that is left out is counted under its reason.
     """
-    times = LeadTimes.of(history)
+    times = LeadTimes.of(history, outcome)
     lead_row = np.arange(history.n_leads, dtype=np.int32)
     cutoff = np.full(history.n_leads, to_microseconds(as_of), np.int64)
     oldest = max_age.microseconds if max_age is not None else NEVER

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,13 +19,14 @@ from .labels import label_column, mature_rows
 from .lead_times import LeadTimes, microseconds_of, to_instant, to_microseconds
 
 PARTS = ("train", "calibrate", "test")
-KEPT = (*PARTS, "between")
+DEVELOPMENT = ("train", "between", "calibrate")
+KEPT = (*PARTS, "between", "recent")
 ROLES = (*KEPT, "gap", "immature", "unusable")
 """What becomes of an observation; the last three are set aside and counted.
 
 ``between`` lies in the gap between train and calibrate: in neither, but its label is known when the test
 part begins. A model that is fitted again on everything before the test part, once its calibrator is
-chosen, may use it.
+chosen, may use it. ``recent`` lies before the test part, but its label is not yet known when that begins.
 """
 
 _PURPOSE = {
@@ -40,8 +40,8 @@ _PURPOSE = {
 class Split:
     """The role of each observation, as a position in ``ROLES``, and the instants between the parts.
 
-    ``horizon`` is the longest one: no label interval of an earlier part reaches into a later part,
-    whichever label is looked at.
+    ``horizon`` is the first one, the model's: its label interval of a train, between or calibrate row never
+    reaches into a later part.
     """
 
     role: NDArray[np.int8]
@@ -64,11 +64,11 @@ def split_observations(
     observations: pa.Table,
     labels: pa.Table,
     config: SplitConfig,
-    horizons: Sequence[Duration],
+    horizon: Duration,
 ) -> Split:
     """Give each observation its part, or say why it is in none.
 
-    With H the longest horizon, C = ``calibrate_from`` and T = ``test_from``:
+    With H the (first) horizon, C = ``calibrate_from`` and T = ``test_from``:
 
     ``by: cutoff``
         train: cutoff + H <= C; calibrate: C <= cutoff and cutoff + H <= T; test: T <= cutoff. A lead may
@@ -83,29 +83,29 @@ def split_observations(
     calibrate. ``by: lead_start`` counts leads instead, all observed ones for the test part. Observations
     at one instant stay together.
 
-    An observation is ``immature`` or ``unusable`` where the label of any horizon is unknown. What lies
-    between train and calibrate is ``between``, and what reaches into the test part ``gap``.
+    An observation is ``immature`` or ``unusable`` where its label is unknown. What lies between train and
+    calibrate is ``between``; what lies before T and reaches into the test part is ``recent``; ``gap`` are the
+    later rows, from T on, of leads that were created before T (only by lead start).
 
     Raises
     ------
     NotEnoughDataError
         A part has no observation, or only one class of the first horizon's label.
     """
-    longest = max(horizons)
     role = np.full(observations.num_rows, ROLES.index("gap"), np.int8)
-    known = np.logical_and.reduce([pc.is_valid(labels[label_column(h)]).to_numpy() for h in horizons])
+    known = pc.is_valid(labels[label_column(horizon)]).to_numpy()
     role[~known] = ROLES.index("unusable")
-    role[~mature_rows(history, observations, longest)] = ROLES.index("immature")
+    role[~mature_rows(history, observations, horizon)] = ROLES.index("immature")
     usable = role == ROLES.index("gap")
     if not usable.any():
         raise NotEnoughDataError(
             f"none of the {len(role):,} observations has a known label: the data is complete until "
-            f"{_show(history.known_until)} and labels reach {longest} beyond the cutoff; use a shorter "
+            f"{_show(history.known_until)} and labels reach {horizon} beyond the cutoff; use a shorter "
             "labels.horizons, earlier cutoffs, or data that covers a longer time"
         )
-    calibrate_from, test_from = _assign(history, observations, config, longest.microseconds, role, usable)
-    split = Split(role, to_instant(calibrate_from), to_instant(test_from), longest)
-    _check(split, labels, horizons[0], config)
+    calibrate_from, test_from = _assign(history, observations, config, horizon.microseconds, role, usable)
+    split = Split(role, to_instant(calibrate_from), to_instant(test_from), horizon)
+    _check(split, labels, horizon, config)
     return split
 
 
@@ -128,6 +128,7 @@ def _assign(
     rows = np.flatnonzero(before)
     one_each = rows[np.unique(lead_row[rows], return_index=True)[1]] if by_lead else rows
     calibrate_from = _boundary(config.calibrate_from, start[one_each], config.calibrate_share, test_from)
+    role[usable & (cutoff < test_from)] = ROLES.index("recent")
     role[usable & (start >= test_from)] = PARTS.index("test")
     role[before] = ROLES.index("between")
     role[before & (start >= calibrate_from)] = PARTS.index("calibrate")

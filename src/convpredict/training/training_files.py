@@ -76,7 +76,7 @@ def read_training_set(folder: Path) -> tuple[pd.DataFrame, FeatureSet, dict[str,
             f"the training set in '{folder}' has format {manifest.get('format')!r}, this version reads "
             f"{MANIFEST_FORMAT}; build it again"
         )
-    expected = ["lead_id", "cutoff", "split", *manifest["labels"], *feature_set.names]
+    expected = ["lead_id", "cutoff", "split", *manifest["outcome_columns"], *feature_set.names]
     if manifest["feature_set_digest"] != feature_set.digest or list(frame.columns) != expected:
         raise DataError(
             f"the files in '{folder}' do not belong to one training set, so labels and features may not be "

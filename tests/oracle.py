@@ -178,6 +178,23 @@ def gap(events: list[Event], cutoff: int, column: Any, _: Vocabularies) -> Value
     return (cutoff - events[-1].at) / DAY / mean
 
 
+def repeat(events: list[Event], cutoff: int, column: Any, _: Vocabularies) -> Value:
+    if not events:
+        return None
+    r, a = column.declaration.prior_repeats, column.declaration.prior_days
+    k = len({event.at // DAY for event in events}) - 1
+    age, last_age = (cutoff - events[0].at) / DAY, (events[-1].at - events[0].at) / DAY
+    rate = (k + r) / (age + a)
+    silence = (k + r) * math.log1p((age - last_age) / (last_age + a))
+    return {
+        "count": float(k),
+        "rate": rate,
+        "span": last_age / age,
+        "silence": silence,
+        "expected": rate / (1 + math.exp(min(silence, 700.0)) / (k + 1)),
+    }[column.function]
+
+
 def last(events: list[Event], cutoff: int, column: Any, vocabularies: Vocabularies) -> Value:
     if len(events) < column.index:
         return None
@@ -290,6 +307,7 @@ _OF_EVENTS = {
     "decayed": decayed,
     "distinct": distinct,
     "gap": gap,
+    "repeat": repeat,
     "last": last,
     "trend": trend,
     "share": share,

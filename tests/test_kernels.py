@@ -21,6 +21,7 @@ from convpredict.config.features import (
     GapFeature,
     LastKindsFeature,
     RecencyFeature,
+    RepeatFeature,
     ShareFeature,
     TopicFeature,
     TrendFeature,
@@ -400,3 +401,25 @@ def test_compiled_kernels_older_than_any_source_are_dropped(tmp_path):
         os.utime(path, (1_000_000 + number, 1_000_000 + number))
     assert drop_stale_kernels(folder) == 1
     assert [path.name for path in (folder / "__pycache__").iterdir()] == ["new.nbi"]
+
+
+def test_repeats_by_hand() -> None:
+    # Active on days 0, 2 and 10 (twice on day 2): two repeats, the last on day 10, seen from day 20.
+    found = features(
+        one_lead((0, "call"), (2, "call"), (2.25, "mail"), (10, "call"), (12, "call", 21)),
+        [0, 20, 21.5],
+        RepeatFeature(prior_repeats=1.0, prior_days=10.0),
+    )
+    silence = 3 * log(30 / 20)
+    assert found["repeat_count"] == [pytest.approx(NAN, nan_ok=True), 2, 3]
+    assert found["repeat_rate"][1:] == pytest.approx([3 / 30, 4 / 31.5])
+    assert found["repeat_span"][1:] == pytest.approx([10 / 20, 12 / 21.5])
+    assert found["repeat_silence"][1:] == pytest.approx([silence, 4 * log(31.5 / 22)])
+    assert found["repeat_expected"][1] == pytest.approx(0.1 / (1 + 1.5**3 / 3))
+
+
+def test_a_long_silence_leaves_nothing_to_expect() -> None:
+    events = [(day_number, "call") for day_number in range(300)]
+    found = features(one_lead(*events), [300, 3000], RepeatFeature(prior_repeats=0.5, prior_days=1.0))
+    assert found["repeat_expected"][0] == pytest.approx(299.5 / 301, rel=0.02)
+    assert found["repeat_expected"][1] == 0.0

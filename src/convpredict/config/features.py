@@ -93,6 +93,21 @@ class GapFeature(Strict):
     family: Literal["gap"] = "gap"
 
 
+class RepeatFeature(Strict):
+    """How often a lead came back, and how much its silence speaks against it, in the manner of buy-till-you-die models.
+
+    A repeat is a further UTC day with interactions. ``prior_repeats`` repeats in ``prior_days`` are what a
+    lead of whom nothing is known counts as having made.
+    """
+
+    family: Literal["repeat"] = "repeat"
+    functions: Annotated[
+        tuple[Literal["count", "rate", "span", "silence", "expected"], ...], Field(min_length=1)
+    ] = ("count", "rate", "span", "silence", "expected")
+    prior_repeats: Annotated[float, Field(gt=0, le=1000)] = 0.5
+    prior_days: Annotated[float, Field(gt=0, le=100_000)] = 60.0
+
+
 class LastKindsFeature(Strict):
     """The last ``k`` values of a category column, most recent first, as categories."""
 
@@ -186,6 +201,7 @@ Feature = Annotated[
     | DecayedFeature
     | DistinctFeature
     | GapFeature
+    | RepeatFeature
     | LastKindsFeature
     | TrendFeature
     | ShareFeature

@@ -21,6 +21,7 @@ from convpredict.config.features import (
     LoadFeature,
     RateFeature,
     RecencyFeature,
+    RepeatFeature,
     ShareFeature,
     SplitFeature,
     TopicFeature,
@@ -37,6 +38,7 @@ from .vocabulary import Vocabularies
 
 ACTIVE_DAYS = "active_days"
 _FUNCTION_WORDS = {"sum": "total", "mean": "mean", "max": "largest", "last": "latest"}
+_PRIORS = ("prior_leads", "prior_repeats", "prior_days")
 Meaning = tuple[Any, ...]
 
 
@@ -84,7 +86,7 @@ def meaning_of(column: FeatureColumn) -> Meaning:
     declaration = column.declaration
     subject = tuple(
         getattr(declaration, name, None)
-        for name in ("attribute", "by", "of", "key", "keys", "within", "prior_leads", "short", "long")
+        for name in ("attribute", "by", "of", "key", "keys", "within", "short", "long", *_PRIORS)
     )
     place = (column.window_us, column.half_life_us, column.value, column.function, column.index)
     return (declaration.family, *subject, *place)
@@ -222,6 +224,19 @@ def _gap(declaration: GapFeature, vocabularies: Vocabularies) -> Iterator[Featur
         yield _number(declaration, f"gap_{function}", label, unit, "rhythm", function=function)
 
 
+def _repeat(declaration: RepeatFeature, vocabularies: Vocabularies) -> Iterator[FeatureColumn]:
+    words = {
+        "count": ("days on which the lead came back", "days"),
+        "rate": ("usual repeats per day", "per day"),
+        "span": ("share of the time since the first interaction that lies before the last", "share"),
+        "silence": ("silence, weighed against the usual rhythm", "log ratio"),
+        "expected": ("repeats per day to be expected after the silence", "per day"),
+    }
+    for function in declaration.functions:
+        label, unit = words[function]
+        yield _number(declaration, f"repeat_{function}", label, unit, "rhythm", function=function)
+
+
 def _last(declaration: LastKindsFeature, vocabularies: Vocabularies) -> Iterator[FeatureColumn]:
     of = declaration.of
     for index in range(1, declaration.k + 1):
@@ -330,6 +345,7 @@ _EXPAND: Mapping[type, Callable[[Any, Vocabularies], Iterator[FeatureColumn]]] =
     DecayedFeature: _decayed,
     DistinctFeature: _distinct,
     GapFeature: _gap,
+    RepeatFeature: _repeat,
     LastKindsFeature: _last,
     TrendFeature: _trend,
     ShareFeature: _share,

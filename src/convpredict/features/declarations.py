@@ -17,7 +17,8 @@ class FeatureColumn:
 
     ``window_us`` and ``half_life_us`` are microseconds (``None``: the window ``all``, or no window; for a
     trend the short one). ``value`` is the value of ``by`` (``None``: overall). ``function`` is sum, mean, max
-    or last of an aggregate; mean, deviation or silence of a gap; rate or volume of a rate; month, weekday or
+    or last of an aggregate; mean, deviation or silence of a gap; count,
+    rate, span, silence or expected of a repeat; rate or volume of a rate; month, weekday or
     hour of a calendar. ``index`` is 1..k of ``last`` and the bin of ``share``. ``categories`` holds the
     vocabulary and ``(other)`` of a category column. Columns of one ``concept`` tell about one thing, in
     several windows say.

@@ -20,12 +20,14 @@ from .kernels import (
     gaps,
     lasts,
     recency,
+    repeats,
     shares,
     sums,
     topics,
 )
 from .kernels.timeline import ALL, Timeline, make_timeline, most
 
+_REPEATS = ("count", "rate", "span", "silence", "expected")
 Targets = npt.NDArray[np.int64]
 
 
@@ -230,6 +232,23 @@ def _gap(walk: Walk, job: Job) -> None:
     gaps.gaps(walk.timeline, place["mean"], place["deviation"], place["silence"], walk.numbers)
 
 
+def _repeat(walk: Walk, job: Job) -> None:
+    """Repeats follow from the number of active days and the days since the last and the first interaction."""
+    timeline, n = walk.timeline, len(walk.timeline.at)
+    facts = np.empty((3, n), np.float64)
+    days, n_days = distinct.compact_days(timeline.occurred_at, timeline.begins, timeline.ends)
+    row = np.arange(3)
+    distinct.distinct(timeline, days, n_days, walk.windows([ALL]), row[:1], facts)
+    groups, n_groups = walk.groups(None)
+    recency.recency(timeline, groups, n_groups, False, row[1:2], facts)
+    recency.recency(timeline, groups, n_groups, True, row[2:], facts)
+    target = np.full(len(_REPEATS), -1, np.int64)
+    for column, place in zip(job.columns, job.places, strict=True):
+        target[_REPEATS.index(column.function or "")] = place
+    priors = float(job.declaration.prior_repeats), float(job.declaration.prior_days)
+    repeats.repeats(n, facts, *priors, target, walk.numbers)
+
+
 def _last(walk: Walk, job: Job) -> None:
     target = np.full(max(column.index or 1 for column in job.columns), -1, np.int64)
     for column, place in zip(job.columns, job.places, strict=True):
@@ -254,6 +273,7 @@ _RUN: Mapping[str, Callable[[Walk, Job], None]] = {
     "distinct": _distinct,
     "topic": _topic,
     "gap": _gap,
+    "repeat": _repeat,
     "last": _last,
     "share": _share,
 }

@@ -14,7 +14,19 @@ from .kernels.timeline import ALL
 
 ACTIVE_DAYS = "active_days"
 EVENT_FAMILIES = frozenset(
-    ("count", "aggregate", "recency", "decayed", "distinct", "gap", "last", "trend", "share", "topic")
+    (
+        "count",
+        "aggregate",
+        "recency",
+        "decayed",
+        "distinct",
+        "gap",
+        "repeat",
+        "last",
+        "trend",
+        "share",
+        "topic",
+    )
 )
 
 
@@ -68,7 +80,7 @@ def plan_events(
     coded, measured = set(), set()
     for column in wanted:
         declaration: Any = column.declaration
-        names = ("by", "attribute", "of")
+        names = ("by", "attribute", "of", "prior_repeats", "prior_days")
         family = "count" if declaration.family == "trend" else declaration.family
         key = (family, *(getattr(declaration, name, None) for name in names))
         jobs.setdefault(key, []).append(column)
@@ -103,6 +115,8 @@ def window_lengths(column: FeatureColumn) -> tuple[int, ...]:
         return declaration.short.microseconds, declaration.long.microseconds
     if declaration.family in ("count", "aggregate", "distinct", "topic"):
         return (ALL if column.window_us is None else column.window_us,)
+    if declaration.family == "repeat":
+        return (ALL,)
     return ()
 
 

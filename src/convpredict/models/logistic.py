@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
@@ -70,10 +70,15 @@ class CategoryTerm:
 
 @dataclass(frozen=True)
 class Logistic:
-    """Intercept and one term per column; the logit is their sum, so that contributions add up."""
+    """Intercept and one term per column; the logit is their sum, so that contributions add up.
+
+    ``centres`` holds each term's mean over the rows of the fit, by weight: what a reason starts from. Empty
+    stands for zeros.
+    """
 
     intercept: float
     terms: tuple[NumberTerm | CategoryTerm, ...]
+    centres: tuple[float, ...] = ()
 
     def contributions(self, matrix: Matrix) -> Floats:
         """What each column adds to the logit of each row; shape of ``matrix``."""
@@ -109,14 +114,21 @@ class Logistic:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers: one entry per column, in the order of the columns."""
-        return {"intercept": self.intercept, "terms": [_term_to_dict(term) for term in self.terms]}
+        return {
+            "intercept": self.intercept,
+            "centres": list(self.centres),
+            "terms": [_term_to_dict(term) for term in self.terms],
+        }
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Logistic:
         """Restore what :meth:`to_dict` gave, to the bit. Raises BundleError for anything else."""
         try:
             terms = tuple(_term_from_dict(entry) for entry in stored["terms"])
-            return cls(_finite(stored["intercept"]), terms)
+            centres = tuple(_finite(centre) for centre in stored["centres"])
+            if len(centres) not in (0, len(terms)):
+                raise ValueError(f"{len(centres)} centres for {len(terms)} terms")
+            return cls(_finite(stored["intercept"]), terms, centres)
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(
                 f"the logistic part cannot be read ({error!r}): load the bundle with the version of "
@@ -161,7 +173,16 @@ def fit_logistic(
             missing = coefficient[position] if has_missing else 0.0
             terms.append(CategoryTerm(tuple(float(c) for c in block), float(missing)))
         position += has_missing
-    return Logistic(float(coefficient[-1]), tuple(terms))
+    fitted = Logistic(float(coefficient[-1]), tuple(terms))
+    return replace(fitted, centres=_centres(fitted, matrix, weight))
+
+
+def _centres(logistic: Logistic, matrix: Matrix, weight: Floats) -> tuple[float, ...]:
+    total = np.zeros(matrix.shape[1])
+    for start in range(0, len(matrix), _CHUNK_ROWS):
+        rows = slice(start, start + _CHUNK_ROWS)
+        total += (logistic.contributions(matrix[rows]) * weight[rows, None]).sum(axis=0)
+    return tuple(float(f"{mean:.7g}") for mean in total / weight.sum())
 
 
 _Plan = tuple[float, float, float, float, bool, int | None]

@@ -13,9 +13,10 @@ from ..errors import ConvpredictError
 from . import data  # isort: skip
 from . import training  # isort: skip
 from . import scoring  # isort: skip
+from . import scorecards  # isort: skip
 from .app import app, show
 
-__all__ = ["app", "data", "main", "scoring", "training"]
+__all__ = ["app", "data", "main", "scorecards", "scoring", "training"]
 
 _INTERRUPTED = 130
 _USAGE_ERROR: Any = typer.BadParameter.__base__

@@ -19,7 +19,11 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:
     """Write a mapping as indented JSON, in the order of its keys; instants in ISO 8601."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
+    write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write UTF-8 text."""
     _replace(path, lambda file: file.write(text.encode("utf-8")))
 
 

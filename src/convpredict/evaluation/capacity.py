@@ -6,6 +6,7 @@ The rule is that of :func:`.calls.replay_calls`, which speaks of one capacity; t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -198,7 +199,7 @@ class _Ranked:
         for k, size in enumerate(sizes):
             place = self.on_list(np.array([size]), every_group)[0][self.group]
             covered_to = np.full(self.lead.max() + 1, np.iinfo(np.int64).min)
-            for start, end in zip(edges[:-1], edges[1:], strict=True):
+            for start, end in pairwise(edges.tolist()):
                 here = start + np.flatnonzero(place[start:end])
                 at, lead = instant[self.row[here]], self.lead[here]
                 new = np.clip((at + horizon_us - np.maximum(covered_to[lead], at)) / horizon_us, 0.0, 1.0)

@@ -35,11 +35,13 @@ LAYERS = (
 OWNERS = {
     "adbc_driver_postgresql": ("history",),
     "duckdb": ("history",),
+    "jinja2": ("evaluation/report",),
     "joblib": ("engines", "models"),
     "lightgbm": ("models",),
     "matplotlib": ("evaluation",),
     "mlflow": ("tracking",),
     "numba": ("history/simulator", "engines", "features", "models", "evaluation"),
+    "optuna": ("models/tuning.py",),
     "polars": ("history",),
     "rich": ("cli", "history/summary.py", "evaluation/tables.py", "scoring/tables.py"),
     "shap": (),

@@ -159,9 +159,12 @@ def test_leads_that_stay_open_are_not_dropped_from_training():
         assert y[train].mean() == pytest.approx(y.mean(), rel=0.2)
 
 
-def test_without_cutoffs_or_with_little_data_the_defaults_hold():
+def test_with_little_data_the_defaults_hold():
     X, y, lead, cutoff, _ = funnel(400)
-    assert "no cutoffs" in ConversionModel(seeds=1).fit(X, y).selection_["reason"]
+    few = np.flatnonzero(y == 1)[:99].tolist() + np.flatnonzero(y == 0).tolist()
+    model = ConversionModel(seeds=1).fit(X.iloc[few], y[few])
+    assert "too little data" in model.selection_["reason"]
+    assert model.capacity_ == DEFAULT
     rare = y * (np.arange(len(y)) % 40 == 0)
     model = ConversionModel(seeds=1).fit(X, rare, groups=lead, times=cutoff, horizon_us=14 * DAY)
     assert "too little data" in model.selection_["reason"]

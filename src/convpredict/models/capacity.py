@@ -1,6 +1,6 @@
 """How large a model the data can carry.
 
-Chosen by validation forward in time and by lead, never on random rows.
+Chosen by validation forward in time and by lead; on random rows only where rows have no time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from convpredict.errors import NotEnoughDataError
 from convpredict.training.time_split import TimeSplit
 
 from .calibration import Floats
-from .calibrator_choice import clustered_standard_error, group_codes, row_log_loss
+from .calibrator_choice import clustered_standard_error, deal_folds, group_codes, row_log_loss
 
 Fold = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
 StagedTrees = Callable[[int], Sequence[Sequence[Floats]]]
@@ -39,6 +39,8 @@ MANY_POSITIVES = 10_000
 
 VALIDATION_ROWS = 60_000
 _FEWEST_POSITIVES = 20
+_FEWEST_WITHOUT_TIMES = 100
+_FOLDS_WITHOUT_TIMES = 3
 
 
 @dataclass(frozen=True, order=True)
@@ -51,7 +53,7 @@ class Capacity:
 
 
 DEFAULT = Capacity(7, 150, 0.3)
-"""Used without cutoffs, with too little data to validate, and where nothing else is clearly better."""
+"""Used with too little data to validate, and where nothing else is clearly better."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,34 @@ def forward_folds(
     if least < _FEWEST_POSITIVES:
         raise NotEnoughDataError(f"a fold has fewer than {_FEWEST_POSITIVES} positive rows")
     return folds
+
+
+def folds_without_times(y: Floats, groups: npt.ArrayLike | None, seed: int) -> list[Fold]:
+    """Folds of a static table: leads are dealt at random into thirds, positives evenly, and kept whole.
+
+    Each fold learns from two thirds. Little data is validated on all of them, much data on one. With cutoffs use
+    :func:`forward_folds`: on rows that have a time, random folds flatter large models. Raises NotEnoughDataError
+    where the rarer class has fewer than 100 rows.
+
+    >>> folds = folds_without_times(np.arange(600) % 2.0, None, seed=0)
+    >>> [(len(train), len(validate)) for train, validate in folds]
+    [(400, 200), (400, 200), (400, 200)]
+    """
+    rarer = int(min(y.sum(), len(y) - y.sum()))
+    if rarer < _FEWEST_WITHOUT_TIMES:
+        raise NotEnoughDataError(f"the rarer class has {rarer} rows, fewer than {_FEWEST_WITHOUT_TIMES}")
+    fold = deal_folds(y, group_codes(groups, len(y)), _FOLDS_WITHOUT_TIMES, seed)
+    validated = 3 if rarer < SOME_POSITIVES else 2 if rarer < MANY_POSITIVES else 1
+    return [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(validated)]
+
+
+def validation_folds(
+    y: Floats, times: npt.ArrayLike | None, groups: npt.ArrayLike | None, horizon_us: int, seed: int
+) -> list[Fold]:
+    """:func:`forward_folds` where the cutoffs are known, else :func:`folds_without_times`."""
+    if times is None:
+        return folds_without_times(y, groups, seed)
+    return forward_folds(y, times, groups, horizon_us, seed)
 
 
 def thin_negatives(y: Floats, at_most: int, seed: int) -> tuple[npt.NDArray[np.intp], Floats]:

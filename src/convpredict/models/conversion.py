@@ -34,9 +34,9 @@ from .capacity import (
     choose_capacity,
     default_of,
     describe,
-    forward_folds,
     ladder,
     thin_negatives,
+    validation_folds,
 )
 from .encoding import Encoder, Matrix
 from .inputs import Table, check_labels, check_rows, check_two_classes
@@ -63,8 +63,8 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     n_estimators, num_leaves, logistic_weight
         Number of trees, leaves per tree, and the weight w. ``"auto"``: chosen at ``fit`` by validation
-        forward in time and by lead where the cutoffs are given as ``times`` and there is enough data (20
-        positive rows a fold), and 150 trees of 7 leaves with w = 0.3 otherwise.
+        forward in time and by lead where the cutoffs are given as ``times``, by lead (``groups``) or row where
+        they are not (a static table), and 150 trees of 7 leaves with w = 0.3 where there is too little data.
     learning_rate
         Shrinkage of each tree.
     seeds
@@ -208,6 +208,7 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         sample_weight: npt.ArrayLike | None = None,
         *,
         recent: tuple[Table, npt.ArrayLike] | None = None,
+        level: tuple[Table, float] | None = None,
     ) -> Self:
         """Fit trees and logistic part again, on more rows, with the capacity and calibrator that were chosen.
 
@@ -216,6 +217,9 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         had corrected what the first fit, on older rows, had missed; the second fit has learnt a change of
         level itself, and correcting it twice would overshoot. So the calibrator keeps its shape, and a constant
         on the logit makes the predictions add up to the conversions of the ``recent`` rows, (X, y), again.
+        ``level`` is for rows that were completed (see ``completion.py``): (X, the number of conversions to add up
+        to), whatever the calibrator. A row whose label is not yet known enters X twice: as a positive with
+        its probability for weight, and as a negative with the rest.
         """
         check_is_fitted(self)
         matrix = self._encode(X)
@@ -224,7 +228,11 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_two_classes(label, weight)
         used = weight > 0
         self._fit_parts(matrix[used], label[used], weight[used])
-        if recent is not None and not isinstance(self.calibrator_, NoCalibrator):
+        if level is not None and 0 < level[1] < len(level[0]):
+            self.calibrator_ = self.calibrator_.shifted(
+                level_shift(self.decision_function(level[0]), level[1])
+            )
+        elif recent is not None and not isinstance(self.calibrator_, NoCalibrator):
             logit, hits = self.decision_function(recent[0]), self._known_label(recent[1]).sum()
             if 0 < hits < len(logit):
                 self.calibrator_ = self.calibrator_.shifted(level_shift(logit, float(hits)))
@@ -331,12 +339,10 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         default = default_of(leaves, rounds, weights)
         if len(leaves) == len(rounds) == len(weights) == 1:
             return CapacityChoice(default, "set by hand")
-        if cutoff is None:
-            return CapacityChoice(default, "default: no cutoffs were given to validate forward in time")
         try:
-            folds = forward_folds(label, cutoff, lead, horizon_us, self._seed())
+            folds = validation_folds(label, cutoff, lead, horizon_us, self._seed())
         except NotEnoughDataError as error:
-            return CapacityChoice(default, f"default: too little data to validate forward in time ({error})")
+            return CapacityChoice(default, f"default: too little data to validate on ({error})")
 
         def validate_trees(fold: Fold, num_leaves: int) -> list[Floats]:
             train, held_out = fold
@@ -368,7 +374,7 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _fit_parts(self, matrix: Matrix, label: Floats, weight: Floats) -> None:
         chosen = self.capacity_
-        n_seeds = (2 if label.sum() >= SOME_POSITIVES else 5) if self.seeds == "auto" else self.seeds
+        n_seeds = (2 if weight @ label >= SOME_POSITIVES else 5) if self.seeds == "auto" else self.seeds
         seeds = range(self._seed(), self._seed() + n_seeds)
 
         def fit_seed(seed: int) -> str:

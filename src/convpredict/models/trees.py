@@ -36,8 +36,11 @@ SMALL_DATA: Mapping[str, Any] = {
 
 Leaves are limited by the sum of their Hessian (expected positives and negatives), not by their rows: so a row
 of weight 2 counts as two rows. Categories split one against the rest; no class is weighted, as that would
-spoil probabilities.
+spoil probabilities. Narrow tables differ: see :func:`default_parameters`.
 """
+
+_COLUMNS_PER_TREE = 12
+_LARGEST_FRACTION = 0.67
 
 _FIXED: Mapping[str, Any] = {
     "deterministic": True,
@@ -86,11 +89,29 @@ _RESERVED = frozenset(
 _CHUNK_ROWS = 65_536
 
 
+def default_parameters(n_columns: int) -> dict[str, Any]:
+    """:data:`SMALL_DATA`, fitted to the number of columns.
+
+    A tree sees a fifth of the columns, but twelve at least and two thirds of them at most. Where that is more than
+    a fifth (fewer than 60 columns), thresholds are the best, not random: randomness is there to make the trees of
+    many, similar columns differ; with few columns, it only hides the one category out of fifty that matters.
+
+    >>> [default_parameters(n)["feature_fraction"] for n in (5, 24, 130)]
+    [0.67, 0.5, 0.2]
+    >>> [default_parameters(n)["extra_trees"] for n in (5, 24, 130)]
+    [False, False, True]
+    """
+    wide = float(SMALL_DATA["feature_fraction"])
+    fraction = min(max(wide, _COLUMNS_PER_TREE / max(n_columns, 1)), _LARGEST_FRACTION)
+    return {**SMALL_DATA, "feature_fraction": fraction, "extra_trees": fraction == wide}
+
+
 def tree_parameters(
     overrides: Mapping[str, Any], monotone: Sequence[int], *, seed: int, n_threads: int
 ) -> dict[str, Any]:
     """LightGBM's parameters: the defaults above, then ``overrides``, then what determinism fixes.
 
+    ``monotone`` has a direction (0: none) for each column; empty where the number of columns does not matter.
     An alias counts as the parameter it stands for: ``reg_lambda`` replaces the default of ``lambda_l2``. Raises
     ConfigError for an override that would break a promise (probabilities, reproducibility or reasons) and for a
     parameter that LightGBM does not know, which it would drop without a word.
@@ -103,7 +124,8 @@ def tree_parameters(
             "weighting spoils probabilities, seeds and threads are set by model.seed and n_jobs; remove the "
             "key"
         )
-    parameters = {**SMALL_DATA, **overrides, **_FIXED, "seed": seed, "num_threads": n_threads}
+    defaults = default_parameters(len(monotone)) if monotone else SMALL_DATA
+    parameters = {**defaults, **overrides, **_FIXED, "seed": seed, "num_threads": n_threads}
     if any(monotone):
         parameters["monotone_constraints"] = list(monotone)
         parameters["monotone_constraints_method"] = "intermediate"

@@ -1,87 +1,63 @@
-"""Quality on real lead histories: the protocol, our figures with their intervals, and the reference beside them.
+"""Quality on every data set, in one table: protocol, ours with its interval, the reference, and whether the bar is met.
 
     python benchmarks/quality.py [--data ../shared/data] [--only school_crm] [--json]
 
-Each line is measured by training on the project's own configuration exactly as ``convpredict train`` does. References
-are those of the data folder's README; they were measured by other scripts on the same protocol.
+Each data set has a module in ``benchmarks/protocols`` whose ``measure(data)`` gives its lines. Lead histories are
+trained on exactly as ``convpredict train`` does; static tables use :class:`convpredict.ConversionModel` on the frame.
+Intervals are 95 %, by resampling leads. References are measured on the same rows in the same run, unless their name
+says otherwise (the plain models of the data folder's README, the AutoML ensemble of ``benchmarks/automl.py``).
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
-import tempfile
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import pyarrow.parquet as pq
-
-from convpredict import workflows
-from convpredict.evaluation.metrics import auc
-
 ROOT = Path(__file__).parent.parent
-PROTOCOLS = {
-    "school_crm": "weekly cutoffs, leads up to 120 days old, converts within 30 days, test cutoffs from 2024-03-18",
-    "bpic2012": "a cutoff after every event, approved within 14 days, the last 20 % of cases by start",
-    "olist_funnel": "one day after the first contact, won within 30 days, the last 20 % of leads by first contact",
-}
-REFERENCES = {
-    "school_crm": {"auc": 0.871, "average_precision": 0.056, "log_loss": 0.02223, "captured_top_5pct": 0.47},
-    "olist_funnel": {"auc": 0.697},
-}
-METRICS = (
-    "auc",
-    "average_precision",
-    "log_loss",
-    "calibration_ratio",
-    "captured_top_5pct",
-    "captured_top_10pct",
-)
-PREFIXES = ((1, 3), (4, 6), (7, 10), (11, 15), (16, 20), (21, 30), (31, 10**6))
+PROTOCOLS = ("school_crm", "olist_funnel", "bpic2012", "xeducation", "hillstrom", "cdnow", "simulator")
+WIDTHS = {"metric": 46, "ours": 30, "reference": 10, "reference_name": 38}
 
 
-def measure(name: str, data: Path) -> dict[str, Any]:
-    """Train on one configuration; its metrics and, for the loan applications, the AUC by prefix length."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder)
-        run = workflows.train(ROOT / f"configs/{name}.yaml", out=out, data=data / name, track=False)
-        result: dict[str, Any] = {"protocol": PROTOCOLS[name], "counts": run.metrics["test"]["counts"]}
-        for who in ("model", "scorecard", "difference"):
-            result[who] = {metric: run.metrics["test"][who][metric] for metric in METRICS}
-        result["reference"] = REFERENCES.get(name, {})
-        if name == "bpic2012":
-            result["by_prefix"] = by_prefix(out)
-    return result
+def measure(name: str, data: Path) -> list[dict[str, Any]]:
+    """The lines of one data set."""
+    return list(importlib.import_module(f"protocols.{name}").measure(data))
 
 
-def by_prefix(run: Path) -> list[dict[str, Any]]:
-    """AUC of model and scorecard by the number of events before the cutoff."""
-    predictions = pq.read_table(run / "test_predictions.parquet").to_pandas()
-    features = pq.read_table(
-        run / "training_set/training_set.parquet", columns=["lead_id", "cutoff", "count_all"]
-    )
-    frame = predictions.merge(features.to_pandas(), on=["lead_id", "cutoff"], validate="one_to_one")
-    rows = []
-    for first, last in PREFIXES:
-        part = frame[frame["count_all"].between(first, last)]
-        label = part["label"].to_numpy(np.float64)
-        rows.append(
-            {
-                "events": f"{first}-{last}" if last < 10**6 else f"{first}+",
-                "rows": len(part),
-                "positives": int(label.sum()),
-                "auc_model": _auc(label, part["p"]),
-                "auc_scorecard": _auc(label, part["scorecard_points"]),
-                "predicted_over_observed": float(part["p"].sum() / label.sum()) if label.any() else None,
-            }
+def show(rows: list[dict[str, Any]]) -> str:
+    """The table as text: a heading per protocol, a line per figure."""
+    lines, heading = [], None
+    for entry in rows:
+        if (entry["data_set"], entry["protocol"]) != heading:
+            heading = entry["data_set"], entry["protocol"]
+            lines += ["", f"{heading[0]}: {heading[1]}"]
+            lines.append(
+                f"  {'metric':<{WIDTHS['metric']}}{'ours':<{WIDTHS['ours']}}{'reference':>{WIDTHS['reference']}}"
+                f"  {'of':<{WIDTHS['reference_name']}}bar"
+            )
+        met = entry.get("met")
+        lines.append(
+            f"  {entry['metric']:<{WIDTHS['metric']}}{_figure(entry):<{WIDTHS['ours']}}"
+            f"{_number(entry['reference']):>{WIDTHS['reference']}}"
+            f"  {entry['reference_name'] or '':<{WIDTHS['reference_name']}}"
+            f"{'' if met is None else 'met' if met else 'missed'}"
         )
-    return rows
+    return "\n".join(lines)
 
 
-def _auc(label: np.ndarray, score: pd.Series) -> float | None:
-    return float(auc(label, score.to_numpy())) if 0 < label.sum() < len(label) else None
+def _figure(entry: dict[str, Any]) -> str:
+    ends = [entry.get(end) for end in ("low", "high")]
+    if None in ends:
+        return _number(entry["ours"])
+    return f"{_number(entry['ours'])} [{_number(ends[0])}, {_number(ends[1])}]"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.5f}" if abs(value) < 0.1 else f"{value:.4f}"
 
 
 def main() -> None:
@@ -89,31 +65,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data")
-    parser.add_argument("--only", choices=sorted(PROTOCOLS), action="append")
+    parser.add_argument("--only", choices=PROTOCOLS, action="append")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    results = {name: measure(name, arguments.data) for name in arguments.only or PROTOCOLS}
-    if arguments.json:
-        print(json.dumps(results, default=str))
-        return
-    for name, result in results.items():
-        counts = result["counts"]
-        print(f"\n{name}: {result['protocol']}")
-        print(
-            f"  {counts['rows']:,} test observations of {counts['leads']:,} leads, {counts['positives']:,} positive"
-        )
-        print(f"  {'':<20}{'model':>28}{'scorecard':>28}{'difference':>30}{'reference':>12}")
-        for metric in METRICS:
-            cells = "".join(_cell(result[who][metric]) for who in ("model", "scorecard", "difference"))
-            reference = result["reference"].get(metric)
-            print(f"  {metric:<20}{cells}{'' if reference is None else format(reference, '.5g'):>12}")
-        if "by_prefix" in result:
-            print(pd.DataFrame(result["by_prefix"]).round(3).to_string(index=False))
-
-
-def _cell(entry: dict[str, float | None]) -> str:
-    value, low, high = (np.nan if entry[end] is None else entry[end] for end in ("value", "low", "high"))
-    return f"{f'{value:.4f} [{low:.4f}, {high:.4f}]':>29}"
+    rows = []
+    for name in arguments.only or PROTOCOLS:
+        if name != "simulator" and not (arguments.data / name).is_dir():
+            print(f"{name}: {arguments.data / name} is not there, left out", file=sys.stderr)
+            continue
+        started = time.monotonic()
+        rows += measure(name, arguments.data)
+        print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    print(json.dumps(rows) if arguments.json else show(rows))
 
 
 if __name__ == "__main__":

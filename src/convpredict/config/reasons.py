@@ -9,10 +9,20 @@ from pydantic import Field
 from .base import Strict
 
 Locale = Literal["en", "de", "nl", "sv"]
+Word = Annotated[str, Field(min_length=1)]
+Names = dict[str, Word | tuple[Word, Word]]
+Share = Literal["all", "none"] | Annotated[float, Field(gt=0, le=1)]
 
 
 class ReasonsConfig(Strict):
-    """In which language reasons are told (English, German, Dutch, Swedish), and how many for and against."""
+    """In which language reasons are told (English, German, Dutch, Swedish), how many for and against, and for whom.
+
+    ``names`` gives your own words (kinds, attributes, values) in a language, as singular and plural or as one
+    form: ``{de: {download: [Download, Downloads], source: Quelle}}``. A word without an entry stays as it is.
+    ``leads`` says whose scores are explained: ``all``, ``none``, or the share with the highest probability.
+    """
 
     locale: Locale = "en"
     top: Annotated[int, Field(ge=1, le=20)] = 3
+    names: dict[Locale, Names] = Field(default_factory=dict)
+    leads: Share = "all"

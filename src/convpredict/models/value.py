@@ -23,7 +23,7 @@ from .calibration import Floats
 from .encoding import Encoder
 from .inputs import Table, check_rows
 from .value_development import LEAST_DEVELOPMENT, DevelopmentCurve
-from .value_families import FAMILIES, FamilyFitter, Size, family_from_files, family_to_files
+from .value_families import FAMILIES, FamilyFitter, family_from_files, family_to_files
 from .value_intervals import ConformalInterval, fit_interval
 from .value_segments import SegmentMeans, segment_candidates
 from .value_selection import (
@@ -34,6 +34,7 @@ from .value_selection import (
     choose,
     cross_folds,
     forward_folds,
+    late_rows,
     predict_held_out,
 )
 
@@ -174,8 +175,9 @@ class ValueModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         unseen = self._unseen(fitter, lead)
         factor = self._level(fitter, unseen)
         self.level_ = unit * factor
-        seen = (self.level_ * choice.held_out, self.level_ * unseen)
-        self.interval_ = self._interval(seen, unit * fitter.y, weight[used], share)
+        late = late_rows(folds, len(used))
+        held_out = (self.level_ * np.where(late, choice.held_out, np.nan), self.level_ * unseen)
+        self.interval_ = self._interval(held_out, unit * fitter.y, weight[used], share)
         return self
 
     def predict(self, X: Table) -> Floats:
@@ -203,7 +205,7 @@ class ValueModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         stored = {
             "columns": self.encoder_.to_list(),
             "parameters": {name: getattr(self, name) for name in _PARAMETERS},
-            "candidate": _candidate_to_dict(self.candidate_),
+            "candidate": self.candidate_.to_dict(),
             "development": self.development_.to_dict() if self.development_ is not None else None,
             "interval": self.interval_.to_dict(),
             "leads": self.n_leads_,
@@ -224,7 +226,7 @@ class ValueModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             model.n_features_in_ = len(model.encoder_.columns)
             names = [column.name for column in model.encoder_.columns]
             model.feature_names_in_ = np.array(names, dtype=object)
-            model.candidate_ = _candidate_from_dict(stored["candidate"])
+            model.candidate_ = Candidate.from_dict(stored["candidate"])
             development = stored["development"]
             model.development_ = None if development is None else DevelopmentCurve.from_dict(development)
             model.interval_ = ConformalInterval.from_dict(stored["interval"])
@@ -349,7 +351,11 @@ class ValueModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def _interval(
         self, held_out: tuple[Floats, Floats], revenue: Floats, weight: Floats, share: Floats
     ) -> ConformalInterval:
-        """From complete windows, forward in time where that leaves enough; else from what there is."""
+        """From complete windows, forward in time where that leaves enough; else from what there is.
+
+        Forward in time, only predictions learnt from at least half of the leads count: those learnt from fewer
+        are worse than the model's, and would make its interval too wide.
+        """
         forward, unseen = held_out
         complete = share >= 1.0
         pools = [
@@ -379,16 +385,3 @@ def _without_outliers(amount: Floats, weight: Floats, leads: float) -> Floats:
             break
         held = lower
     return held
-
-
-def _candidate_to_dict(candidate: Candidate) -> dict[str, Any]:
-    return {
-        "family": candidate.family,
-        "segments": list(candidate.segments),
-        **{name: getattr(candidate.size, name) for name in Size.__dataclass_fields__},
-    }
-
-
-def _candidate_from_dict(stored: Mapping[str, Any]) -> Candidate:
-    size = Size(int(stored["n_trees"]), float(stored["linear_share"]), float(stored["prior_deviation"]))
-    return Candidate(str(stored["family"]), size, tuple(int(column) for column in stored["segments"]))

@@ -19,16 +19,14 @@ from .calibration import Floats
 from .encoding import Encoder, Matrix
 from .logistic import Logistic, fit_logistic
 from .trees import TreeEnsemble, booster_text, fit_booster, make_dataset, staged_logits, tree_parameters
-from .value_linear import fit_amounts
+from .value_linear import fit_amounts, strongest_columns
 
 Family = Literal["mean", "tweedie", "gamma", "lognormal", "zero_inflated_lognormal"]
 FAMILIES: tuple[Family, ...] = ("mean", "lognormal", "gamma", "tweedie", "zero_inflated_lognormal")
 """From the simplest on: ties are settled in favour of the earlier."""
 
 TWEEDIE_POWER = 1.5
-ROUNDS = (40, 120, 300)
-SHARES = (0.0, 0.5, 1.0)
-PRIORS = (0.05, 0.2)
+FEW_COLUMNS = 10
 FEWEST_ZEROS = 20
 """So many leads without revenue (and with) are needed before their share may depend on features."""
 
@@ -40,32 +38,33 @@ _OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
     "occurrence": {"objective": "binary", "min_sum_hessian_in_leaf": 3.0, "lambda_l2": 5.0},
 }
 _POWERS: Mapping[str, float | None] = {"tweedie": TWEEDIE_POWER, "gamma": 2.0, "log": None}
-_SPREAD_BOUNDS = (0.5, 2.0)
+_SPREAD_BOUNDS, _SPREAD_PRIOR = (0.5, 2.0), 0.1
 _OCCURRENCE_ROUNDS, _OCCURRENCE_SHARE = 100, 0.5
 _FEW_ROWS = 50_000
 
 
 @dataclass(frozen=True)
 class Size:
-    """Trees, share of the linear part, and prior deviation of its coefficients."""
+    """Trees, share of the linear part, prior deviation of its coefficients, and how many columns both look at.
 
-    n_trees: int = 120
-    linear_share: float = 0.5
-    prior_deviation: float = 0.05
+    ``n_columns`` is the number of columns that are strongest by themselves (0: all).
+    """
+
+    n_trees: int = 0
+    linear_share: float = 1.0
+    prior_deviation: float = 0.2
+    n_columns: int = FEW_COLUMNS
 
 
 def sizes() -> list[Size]:
-    """Every size that validation looks at, the simplest first."""
-    alone = [Size(0, 1.0, prior) for prior in PRIORS]
-    trees = [Size(rounds, 0.0, 0.0) for rounds in ROUNDS]
-    both = [
-        Size(rounds, share, prior)
-        for rounds in ROUNDS
-        for share in SHARES
-        for prior in PRIORS
-        if 0.0 < share < 1.0
+    """Every size that validation looks at, the simplest first: few columns or all, trees, linear part or both."""
+    return [
+        Size(0, 1.0, 0.2, FEW_COLUMNS),
+        Size(0, 1.0, 0.5, FEW_COLUMNS),
+        Size(0, 1.0, 0.05, 0),
+        *(Size(rounds, share, 0.2, FEW_COLUMNS) for rounds in (60, 200) for share in (0.0, 0.5)),
+        *(Size(rounds, share, 0.05, 0) for rounds in (120, 300) for share in (0.0, 0.5)),
     ]
-    return [*alone, *trees, *both]
 
 
 @dataclass(frozen=True)
@@ -125,6 +124,7 @@ class FamilyFitter:
     seed: int = 0
     n_seeds: int = 2
     _occurrence: dict[bytes, Blend | None] = field(default_factory=dict)
+    _strongest: dict[tuple[bytes, bytes, int], tuple[int, ...]] = field(default_factory=dict)
 
     def fit(self, name: str, rows: npt.NDArray[np.intp], size: Size) -> FamilyModel:
         """One family of one size."""
@@ -141,24 +141,32 @@ class FamilyFitter:
         kind, used, target = self._severity(name, rows)
         both = np.concatenate([rows, held_out])
         linear = {
-            prior: self._linear(kind, used, target, prior).logit(self.matrix[both])
-            for prior in {size.prior_deviation for size in candidates if size.linear_share > 0}
+            (prior, n_columns): self._linear(kind, used, target, prior, n_columns).logit(self.matrix[both])
+            for prior, n_columns in sorted(
+                {(size.prior_deviation, size.n_columns) for size in candidates if size.linear_share > 0}
+            )
         }
-        trees = self._staged(kind, used, target, both, [s.n_trees for s in candidates if s.linear_share < 1])
+        trees = {
+            n_columns: self._staged(kind, used, target, both, n_columns, rounds)
+            for n_columns in sorted({size.n_columns for size in candidates})
+            if (rounds := sorted({s.n_trees for s in candidates if s.n_columns == n_columns} - {0}))
+        }
         occurrence = self._occurs(name, rows)
         factor = np.ones(len(both)) if occurrence is None else expit(occurrence.predict(self.matrix[both]))
-        predictions = []
+        predictions, variance = [], None
         for size in candidates:
             score = np.zeros(len(both))
             if size.linear_share < 1:
-                score += (1.0 - size.linear_share) * trees[size.n_trees]
+                score += (1.0 - size.linear_share) * trees[size.n_columns][size.n_trees]
             if size.linear_share > 0:
-                score += size.linear_share * linear[size.prior_deviation]
+                score += size.linear_share * linear[size.prior_deviation, size.n_columns]
             mean = factor * np.exp(np.clip(score, -30.0, 30.0))
             if name == "zero_inflated_lognormal":
-                position = np.searchsorted(rows, used)
-                spread, level = self._spread(used, target, score[: len(rows)][position])
-                mean *= np.exp(0.5 * _variance(spread, level, self.matrix[both]))
+                if variance is None:
+                    position = np.searchsorted(rows, used)
+                    spread, level = self._spread(used, target, score[: len(rows)][position])
+                    variance = _variance(spread, level, self.matrix[both])
+                mean *= np.exp(0.5 * variance)
             level = self._level(rows, mean[: len(rows)])
             predictions.append(level * mean[len(rows) :])
         return predictions
@@ -192,7 +200,7 @@ class FamilyFitter:
             if min(int(positive.sum()), int((~positive).sum())) < FEWEST_ZEROS:
                 self._occurrence[key] = None
             else:
-                size = Size(_OCCURRENCE_ROUNDS, _OCCURRENCE_SHARE)
+                size = Size(_OCCURRENCE_ROUNDS, _OCCURRENCE_SHARE, n_columns=0)
                 self._occurrence[key] = self._blend("occurrence", rows, positive.astype(np.float64), size)
         return self._occurrence[key]
 
@@ -206,8 +214,9 @@ class FamilyFitter:
             capped,
             self.weight[used],
             n_categories=self._n_categories(),
-            prior_deviation=PRIORS[0],
+            prior_deviation=_SPREAD_PRIOR,
             power=2.0,
+            columns=self._columns(used, np.log(capped), FEW_COLUMNS),
         )
         return fit, level
 
@@ -218,14 +227,12 @@ class FamilyFitter:
     def _blend(self, kind: str, used: npt.NDArray[np.intp], target: Floats, size: Size) -> Blend:
         linear = trees = None
         if size.linear_share > 0:
-            linear = self._linear(kind, used, target, size.prior_deviation)
+            linear = self._linear(kind, used, target, size.prior_deviation, size.n_columns)
         if size.linear_share < 1:
             texts = []
             for seed in range(self.seed, self.seed + self.n_seeds):
-                parameters = self._parameters(kind, seed, len(used))
-                dataset = make_dataset(
-                    self.matrix[used], target, self.weight[used], self.encoder.categorical, parameters
-                )
+                parameters = self._parameters(kind, seed, len(used), size.n_columns)
+                dataset = self._dataset(used, target, size.n_columns, parameters)
                 texts.append(booster_text(fit_booster(dataset, parameters, size.n_trees)))
             trees = TreeEnsemble(texts, self.matrix.shape[1])
         return Blend(trees, linear, size.linear_share)
@@ -236,21 +243,48 @@ class FamilyFitter:
         used: npt.NDArray[np.intp],
         target: Floats,
         both: npt.NDArray[np.intp],
+        n_columns: int,
         rounds: Sequence[int],
     ) -> dict[int, Floats]:
-        checkpoints = sorted(set(rounds))
-        if not checkpoints:
-            return {}
-        parameters = self._parameters(kind, self.seed, len(used))
-        dataset = make_dataset(
-            self.matrix[used], target, self.weight[used], self.encoder.categorical, parameters
-        )
-        booster = fit_booster(dataset, parameters, checkpoints[-1])
-        stages = staged_logits(booster, self.matrix[both], checkpoints, n_threads=_threads(len(both)))
-        return {n_trees: stage.copy() for n_trees, stage in zip(checkpoints, stages, strict=True)}
+        """The predictor after each of the ascending numbers of trees."""
+        parameters = self._parameters(kind, self.seed, len(used), n_columns)
+        dataset = self._dataset(used, target, n_columns, parameters)
+        booster = fit_booster(dataset, parameters, rounds[-1])
+        stages = staged_logits(booster, self.matrix[both], rounds, n_threads=_threads(len(both)))
+        return {n_trees: stage.copy() for n_trees, stage in zip(rounds, stages, strict=True)}
+
+    def _dataset(
+        self,
+        used: npt.NDArray[np.intp],
+        target: Floats,
+        n_columns: int,
+        parameters: Mapping[str, Any],
+    ) -> Any:
+        """The rows for LightGBM; columns that are not looked at are constant, so that no tree splits on them."""
+        matrix, columns = self.matrix[used], self._columns(used, target, n_columns)
+        if columns is not None:
+            matrix[:, np.setdiff1d(np.arange(matrix.shape[1]), columns)] = 0.0
+        return make_dataset(matrix, target, self.weight[used], self.encoder.categorical, parameters)
+
+    def _columns(self, used: npt.NDArray[np.intp], target: Floats, n_columns: int) -> tuple[int, ...] | None:
+        """The columns looked at: those strongest for the target, on a scale without extremes (None: all)."""
+        if n_columns == 0:
+            return None
+        key = (used.tobytes(), target.tobytes(), n_columns)
+        if key not in self._strongest:
+            tamed = np.log1p(target) if target.min() >= 0 else target
+            self._strongest[key] = strongest_columns(
+                self.matrix[used], tamed, self.weight[used], self._n_categories(), n_columns
+            )
+        return self._strongest[key]
 
     def _linear(
-        self, kind: str, used: npt.NDArray[np.intp], target: Floats, prior_deviation: float
+        self,
+        kind: str,
+        used: npt.NDArray[np.intp],
+        target: Floats,
+        prior_deviation: float,
+        n_columns: int,
     ) -> Logistic:
         if kind == "occurrence":
             return fit_logistic(
@@ -263,11 +297,13 @@ class FamilyFitter:
             n_categories=self._n_categories(),
             prior_deviation=prior_deviation,
             power=_POWERS[kind],
+            columns=self._columns(used, target, n_columns),
         )
 
-    def _parameters(self, kind: str, seed: int, n_rows: int) -> dict[str, Any]:
+    def _parameters(self, kind: str, seed: int, n_rows: int, n_columns: int) -> dict[str, Any]:
         parameters = tree_parameters({}, (), seed=seed, n_threads=_threads(n_rows))
-        return {**parameters, **_TREES, **_OBJECTIVES[kind]}
+        fraction = {"feature_fraction": 0.5} if n_columns else {}
+        return {**parameters, **_TREES, **fraction, **_OBJECTIVES[kind]}
 
     def _n_categories(self) -> list[int | None]:
         return [len(c.categories) if c.type == "category" else None for c in self.encoder.columns]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,14 @@ _LARGEST_STEP = 1.0
 class _Column:
     """How one column becomes columns of the design, and its coefficients a term again."""
 
-    def __init__(self, values: npt.NDArray[np.float64], weight: Floats, n_categories: int | None) -> None:
+    def __init__(
+        self, values: npt.NDArray[np.float64], weight: Floats, n_categories: int | None, *, used: bool
+    ) -> None:
         known = ~np.isnan(values)
-        self.n_categories = n_categories
-        self.has_missing = bool(not known.all())
+        self.n_categories, self.used = n_categories, used
+        self.has_missing = used and bool(not known.all())
         self.low = self.high = self.mean = self.scale = 0.0
-        if n_categories is None and known.any():
+        if used and n_categories is None and known.any():
             x, w = _compress(values[known]), weight[known]
             self.low, self.high = weighted_quantiles(x, w, (_TAIL, 1 - _TAIL))
             x = np.clip(x, self.low, self.high)
@@ -35,10 +37,16 @@ class _Column:
     @property
     def width(self) -> int:
         """Number of columns in the design."""
-        return (self.n_categories or int(self.scale > 0)) + self.has_missing
+        if not self.used:
+            return 0
+        return (
+            self.n_categories if self.n_categories is not None else int(self.scale > 0)
+        ) + self.has_missing
 
     def fill(self, design: Floats, values: npt.NDArray[np.float64]) -> None:
         """Write this column's part of the design, shape (rows, width)."""
+        if not self.used:
+            return
         absent = np.isnan(values)
         if self.n_categories is not None:
             rows = np.flatnonzero(~absent)
@@ -53,7 +61,8 @@ class _Column:
         """The term of a plain linear predictor."""
         missing = float(coefficient[-1]) if self.has_missing else 0.0
         if self.n_categories is not None:
-            return CategoryTerm(tuple(float(c) for c in coefficient[: self.n_categories]), missing)
+            known = coefficient[: self.n_categories] if self.used else np.zeros(self.n_categories)
+            return CategoryTerm(tuple(float(c) for c in known), missing)
         main = float(coefficient[0]) if self.scale > 0 else 0.0
         return NumberTerm(self.low, self.high, self.mean, self.scale or 1.0, main, missing)
 
@@ -66,21 +75,24 @@ def fit_amounts(
     n_categories: Sequence[int | None],
     prior_deviation: float,
     power: float | None,
+    columns: Collection[int] | None = None,
 ) -> Logistic:
     """Intercept and terms of a linear predictor, each coefficient with the prior N(0, prior_deviation squared).
 
     ``power`` is that of the variance in the mean: 2 (gamma), 1 < power < 2 (Tweedie; zeros are possible), for a
-    predictor of the log mean; None: least squares for ``y`` itself. Columns are prepared as in
+    predictor of the log mean; None: least squares for ``y`` itself. ``columns`` are the positions of those
+    that are used (None: all); the terms of the others are zero. Columns are prepared as in
     :func:`.logistic.fit_logistic`: numbers compressed, clipped and standardised, missing values with a
     coefficient of their own. Coefficients are rounded to 7 significant digits.
 
     Source of the iteration: McCullagh & Nelder (1989), Generalized linear models, 2.5, with step halving.
     """
     target = np.asarray(y, np.float64)
-    columns = [
-        _Column(matrix[:, i].astype(np.float64), weight, count) for i, count in enumerate(n_categories)
+    plan = [
+        _Column(matrix[:, i].astype(np.float64), weight, count, used=columns is None or i in columns)
+        for i, count in enumerate(n_categories)
     ]
-    design = _design(matrix, columns)
+    design = _design(matrix, plan)
     with _ONE_BLAS_THREAD:
         if power is None:
             coefficient = _least_squares(design, target, weight, prior_deviation)
@@ -88,7 +100,7 @@ def fit_amounts(
             coefficient = _log_link(design, target, weight, prior_deviation, power)
     coefficient = np.array([float(f"{value:.7g}") for value in coefficient])
     terms, position = [], 0
-    for column in columns:
+    for column in plan:
         terms.append(column.term(coefficient[position : position + column.width]))
         position += column.width
     return Logistic(float(coefficient[-1]), tuple(terms))
@@ -158,3 +170,35 @@ def _penalty(width: int, dispersion: float, prior_deviation: float) -> Floats:
     penalty = np.full(width, max(dispersion, 1e-12) / prior_deviation**2)
     penalty[-1] = 1e-9
     return penalty
+
+
+def strongest_columns(
+    matrix: Matrix, target: Floats, weight: Floats, n_categories: Sequence[int | None], n_columns: int
+) -> tuple[int, ...]:
+    """Positions of the columns that explain most of the target by themselves, ascending; at most ``n_columns``.
+
+    By the share of the variance explained, adjusted for the number of coefficients that it takes; columns that
+    explain no more than chance would are left out.
+    """
+    total = float(weight.sum())
+    centred = target - np.average(target, weights=weight)
+    variance = float(weight @ centred**2)
+    strength = np.full(len(n_categories), -np.inf)
+    for i, count in enumerate(n_categories):
+        column = _Column(matrix[:, i].astype(np.float64), weight, count, used=True)
+        if column.width == 0 or variance <= 0:
+            continue
+        part = np.zeros((len(target), column.width))
+        column.fill(part, matrix[:, i].astype(np.float64))
+        part -= np.average(part, axis=0, weights=weight)
+        moments = part.T @ (part * weight[:, None])
+        scale = float(np.trace(moments)) / column.width
+        if scale <= 0:
+            continue
+        slope = part.T @ (weight * centred)
+        solved = np.linalg.solve(moments + 1e-6 * scale * np.eye(column.width), slope)
+        explained = float(slope @ solved) / variance
+        freedom = max(total - 1.0 - column.width, 1.0)
+        strength[i] = 1.0 - (1.0 - explained) * (total - 1.0) / freedom
+    order = np.argsort(-strength, kind="stable")[:n_columns]
+    return tuple(sorted(int(i) for i in order if strength[i] > 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,21 @@ class Candidate:
         if self.family == "mean":
             return fit_segment_means(fitter.matrix[rows], fitter.y[rows], fitter.weight[rows], self.segments)
         return fitter.fit(self.family, rows, self.size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers."""
+        return {"family": self.family, "segments": list(self.segments), **asdict(self.size)}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Candidate:
+        """Restore what :meth:`to_dict` gave."""
+        size = Size(
+            int(stored["n_trees"]),
+            float(stored["linear_share"]),
+            float(stored["prior_deviation"]),
+            int(stored["n_columns"]),
+        )
+        return cls(str(stored["family"]), size, tuple(int(column) for column in stored["segments"]))
 
 
 @dataclass(frozen=True)
@@ -78,6 +93,14 @@ def cross_folds(lead: npt.NDArray[Any], seed: int) -> list[Fold]:
     of_lead = np.random.default_rng([seed, len(leads)]).permutation(len(leads)) % n_folds
     fold = of_lead[code]
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(n_folds)]
+
+
+def late_rows(folds: Sequence[Fold], n_rows: int) -> npt.NDArray[np.bool_]:
+    """Rows that were predicted from at least half of all rows."""
+    late = np.zeros(n_rows, np.bool_)
+    for train, held_out in folds:
+        late[held_out] = 2 * len(train) >= n_rows
+    return late
 
 
 def deviance(y: Floats, mean: Floats) -> Floats:

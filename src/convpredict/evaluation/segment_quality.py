@@ -15,6 +15,8 @@ from .segments import calibration_by_segment
 
 OTHERS = "(all others)"
 MISSING = "(not given)"
+FEWEST_LEADS = 10
+"""A value that fewer leads have is told with the others: it would speak of single people."""
 FEWEST_POSITIVES = 5
 """With fewer converting leads in a segment its AUC is not told: it would be chance."""
 
@@ -26,6 +28,7 @@ def quality_by_segment(
     lead_ids: Any,
     *,
     largest: int = 8,
+    fewest_leads: int = FEWEST_LEADS,
     resamples: int = 200,
     confidence: float = 0.95,
     seed: int = 0,
@@ -36,13 +39,15 @@ def quality_by_segment(
     ----------
     label, p, segment, lead_ids : as for :func:`.segments.calibration_by_segment`; a missing segment is one
     largest : segments told apart, by rows; the others are gathered. 0: all of them, in their own order
+    fewest_leads : values of fewer leads are gathered with the others (unless ``largest`` is 0)
 
     Returns
     -------
     The columns of :func:`.segments.calibration_by_segment`, and ``converting_leads``, ``auc``, ``auc_low``,
     ``auc_high``. The AUC is NaN with fewer than five converting leads, or with one class only.
 
-    >>> table = quality_by_segment([0, 1, 0, 0], [.2, .5, .1, .1], ["web", "web", None, "fair"], list("abcd"))
+    >>> source = ["web", "web", None, "fair"]
+    >>> table = quality_by_segment([0, 1, 0, 0], [.2, .5, .1, .1], source, list("abcd"), fewest_leads=1)
     >>> table["segment"].tolist(), table["auc"].isna().tolist()
     (['web', '(not given)', 'fair'], [True, True, True])
     """
@@ -50,14 +55,17 @@ def quality_by_segment(
     q = np.asarray(p, np.float64)
     name = to_series(segment).astype("object")
     name = name.where(name.notna(), MISSING).astype(str)
+    lead, _ = code_leads(lead_ids)
     counts = name.value_counts()
-    kept = sorted(counts.index) if not largest else sorted(counts.index, key=lambda k: (-counts[k], k))
-    if largest and len(kept) > largest:
-        name = name.where(name.isin(kept[:largest]), OTHERS)
-        kept = [*kept[:largest], OTHERS]
+    if largest:
+        leads = pd.Series(lead).groupby(name.to_numpy()).nunique()
+        ranked = sorted(counts.index, key=lambda k: (-counts[k], k))
+        kept = [each for each in ranked if leads[each] >= fewest_leads][:largest]
+        name = name.where(name.isin(kept), OTHERS)
+        if len(kept) < len(ranked) and OTHERS not in kept:
+            kept.append(OTHERS)
     table = calibration_by_segment(y, q, name, lead_ids, confidence=confidence)
     table = table.set_index("segment").loc[kept].reset_index() if largest else table
-    lead, _ = code_leads(lead_ids)
     found = []
     for each in table["segment"]:
         here = (name == each).to_numpy()

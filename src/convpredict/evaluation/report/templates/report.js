@@ -50,6 +50,9 @@
         set("gain-ends", ends(at("gain_low"), at("gain_high"), true));
       }
       marker.setAttribute("transform", "translate(" + places[k] + " 0)");
+      var holder = marker.ownerSVGElement.parentElement;
+      var drawn = holder.scrollWidth / marker.ownerSVGElement.viewBox.baseVal.width;
+      holder.scrollLeft = Number(places[k]) * drawn - holder.clientWidth / 2;
       slider.setAttribute("aria-valuetext", perWeek + " calls a week, " + count(at("model_conversions")) +
         " conversions per quarter");
     };

@@ -1,0 +1,235 @@
+"""Kinds of interactions that announce the outcome: only converted leads have them, or they were entered later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from convpredict.features.time_rule import NEVER
+from convpredict.history.history import History, quoted_name
+
+from .attribute_checks import Setting
+from .findings import Finding
+from .statistics import associate, critical_value, share_bounds
+from .view import DAY_US, LeadView, hindsight_share
+
+EVENT_LEAST_SHARE = 0.8
+EVENT_LEAST_ODDS = 20.0
+EVENT_CONFIRMED_ODDS = 3.0
+ENTERED_LATE_SHARE = 0.2
+ENTERED_LATE_ODDS = 4.0
+_EARLY_DAYS = 7
+_LEAST_LEADS = 15
+_MOST_VALUES = 60
+_HOUR_US = 3_600_000_000
+_NEIGHBOURS = 201
+
+_EVENT_REMEDY = (
+    "Leave '{name}' out of the interactions, end the history before it, or give recorded_at (when entered)."
+)
+
+
+@dataclass(frozen=True)
+class Occurrence:
+    """Leads and days of one value (a kind, or an attribute's) among the interactions that were visible in time.
+
+    ``before`` is how many of the occurrences on converted leads were visible before the conversion; ``after``
+    how many came at or after it; ``near`` is, per lead that had it before, whether it converted within a day.
+    """
+
+    name: str
+    holders: NDArray[np.bool_]
+    early: NDArray[np.bool_]
+    before: int
+    after: int
+    near: int
+
+
+def check_events(history: History, setting: Setting) -> Iterator[Finding]:
+    """Findings on the kinds and on the values of the interactions' categories."""
+    view = setting.view
+    if view.converted_us is None or not history.n_interactions:
+        return
+    columns = ["kind", *(name for name, kind in history.interaction_attributes.items() if kind == "category")]
+    flagged: set[bytes] = set()
+    for column in columns:
+        found = list(_occurrences(history, view, column))
+        z = critical_value(3 * sum(1 for _ in found) * len(columns))
+        for occurrence in found:
+            for finding in _check_occurrence(occurrence, view, z):
+                mark = np.packbits(occurrence.holders).tobytes()
+                if mark not in flagged:
+                    flagged.add(mark)
+                    yield finding
+
+
+def _occurrences(history: History, view: LeadView, column: str) -> Iterator[Occurrence]:
+    """Per frequent value: read once, grouped by lead; a lead's open life ends with its conversion."""
+    assert view.converted_us is not None
+    assert view.created_us is not None
+    name = quoted_name(column)
+    history.connection.register(
+        "leakage_leads",
+        pd.DataFrame(
+            {
+                "lead_row": view.lead_row.astype(np.int32),
+                "converted_us": view.converted_us,
+                "created_us": view.created_us,
+                "place": np.arange(len(view)),
+            }
+        ),
+    )
+    try:
+        found = history.connection.sql(
+            f"SELECT l.place, i.{name} AS value, count(*) FILTER (visible_at < converted_us) AS before, "
+            "count(*) FILTER (visible_at >= converted_us) AS after, "
+            "max(visible_at) FILTER (visible_at < converted_us) AS last_before, "
+            f"bool_or(visible_at < converted_us AND occurred_at < created_us + {_EARLY_DAYS * DAY_US}) AS early "
+            f"FROM interactions i JOIN leakage_leads l USING (lead_row) WHERE i.{name} IS NOT NULL "
+            "GROUP BY ALL ORDER BY ALL"
+        ).df()
+    finally:
+        history.connection.unregister("leakage_leads")
+    sizes = found["value"].value_counts()
+    undated = view.outcome & (view.converted_us == NEVER)
+    for value in sorted(sizes.index[sizes >= _LEAST_LEADS][:_MOST_VALUES]):
+        rows = found[found["value"] == value]
+        place = rows["place"].to_numpy()
+        converted = view.converted_us[place] != NEVER
+        holders, early = np.zeros(len(view), np.bool_), np.zeros(len(view), np.bool_)
+        had = rows["before"].to_numpy() > 0
+        holders[place[had]] = True
+        early[place] = rows["early"].fillna(False).to_numpy(bool)
+        holders &= ~undated
+        last = rows["last_before"].fillna(0).to_numpy(np.int64)
+        near = had & converted & (view.converted_us[place] - last <= DAY_US)
+        yield Occurrence(
+            f"{value}" if column == "kind" else f"{column}={value}",
+            holders,
+            early & ~undated,
+            int(rows["before"].to_numpy()[converted].sum()),
+            int(rows["after"].to_numpy()[converted].sum()),
+            int(near.sum()),
+        )
+
+
+def _check_occurrence(occurrence: Occurrence, view: LeadView, z: float) -> Iterator[Finding]:
+    count = int(occurrence.holders.sum())
+    if count >= _LEAST_LEADS:
+        hits = int((occurrence.holders & view.outcome).sum())
+        low, _ = share_bounds(hits, count, z)
+        against = associate(occurrence.holders, view.outcome, view.stratum, z)
+        if low >= EVENT_LEAST_SHARE and against.low >= EVENT_LEAST_ODDS:
+            yield _outcome_event(occurrence, hits, count, against.odds_ratio)
+            return
+    yield from _check_early(occurrence, view, z)
+
+
+def _outcome_event(occurrence: Occurrence, hits: int, count: int, odds_ratio: float) -> Finding:
+    coincide = f"; for {occurrence.near:,} of them within a day" if occurrence.near else ""
+    after = (
+        f"; {occurrence.after:,} of {occurrence.before + occurrence.after:,} occurrences on converted leads lie at or "
+        "after the conversion"
+        if occurrence.after
+        else ""
+    )
+    return Finding(
+        "outcome_event",
+        (occurrence.name,),
+        "severe",
+        f"{hits:,} of the {count:,} leads that had '{occurrence.name}' while open converted{coincide}{after}.",
+        "What only ever comes with the conversion is part of it, or was entered because of it.",
+        _EVENT_REMEDY.format(name=occurrence.name),
+        {
+            "leads": count,
+            "converted": hits,
+            "odds_ratio": odds_ratio,
+            "within_a_day": occurrence.near,
+            "after_conversion": occurrence.after,
+        },
+    )
+
+
+def _check_early(occurrence: Occurrence, view: LeadView, z: float) -> Iterator[Finding]:
+    """Kinds in a lead's first week that young leads lack: entered later, with a date in the past."""
+    if int(occurrence.early.sum()) < _LEAST_LEADS or view.created_us is None:
+        return
+    against = associate(occurrence.early, view.outcome, view.stratum, z)
+    if against.low < EVENT_CONFIRMED_ODDS:
+        return
+    aged = hindsight_share(occurrence.early.astype(np.float64), view)
+    if aged is None or not aged.confirms:
+        return
+    yield Finding(
+        "backdated",
+        (occurrence.name,),
+        "severe",
+        f"'{occurrence.name}' in the first {_EARLY_DAYS} days is found for {against.converted:.0%} of the converted "
+        f"leads and for {against.others:.0%} of the others of the same age (odds ratio {against.odds_ratio:.3g}), "
+        "but young leads do not have it yet: it is entered later, with a date in the past.",
+        "A cutoff sees it before anybody had entered it.",
+        _EVENT_REMEDY.format(name=occurrence.name),
+        {
+            "converted": against.converted,
+            "others": against.others,
+            "odds_ratio": against.odds_ratio,
+            "odds_ratio_low": against.low,
+            "written_with_age": aged.value,
+        },
+    )
+
+
+def check_entry_order(history: History, setting: Setting) -> Iterator[Finding]:
+    """Kinds whose event ids are far higher than their dates say: entered later, without ``recorded_at``.
+
+    Only where ids (or the order in the source) follow the time closely over all interactions. The time of
+    entry is told by the dates of the events with neighbouring ids.
+    """
+    view = setting.view
+    if view.converted_us is None or history.n_interactions < 1000:
+        return
+    place = np.full(history.n_leads, -1, np.intp)
+    place[view.lead_row] = np.arange(len(view))
+    step = max(1, history.n_interactions // 2_000_000)
+    table = history.query(
+        "SELECT lead_row, occurred_at, visible_at, kind FROM interactions "
+        f"WHERE tie % {step} = 0 ORDER BY tie, occurred_at, lead_row, kind"
+    )
+    lead, occurred = table["lead_row"].to_numpy(), table["occurred_at"].to_numpy()
+    entered = pd.Series(occurred).rolling(_NEIGHBOURS, center=True, min_periods=1).median().to_numpy()
+    lag = entered - table["visible_at"].to_numpy()
+    if np.mean(np.abs(entered - occurred) < DAY_US) < 0.6:
+        return
+    late = lag > 2 * DAY_US
+    row = place[lead]
+    kinds = np.array([str(kind) for kind in table["kind"].to_pylist()])
+    known = np.flatnonzero(row >= 0)
+    for kind in np.unique(kinds[known[late[known]]]):
+        of_kind = known[kinds[known] == kind]
+        backdated = of_kind[late[of_kind]]
+        holders = np.zeros(len(view), np.bool_)
+        holders[row[backdated]] = True
+        if len(backdated) < ENTERED_LATE_SHARE * len(of_kind) or holders.sum() < _LEAST_LEADS:
+            continue
+        against = associate(holders, view.outcome, view.stratum, setting.z)
+        strong = against.low >= ENTERED_LATE_ODDS
+        yield Finding(
+            "entered_late",
+            (str(kind),),
+            "severe" if strong else "warning",
+            f"{len(backdated):,} of {len(of_kind):,} interactions '{kind}' have event ids of much later ones (median "
+            f"{np.median(lag[backdated]) / DAY_US:.0f} days): they were entered later than they are dated, for "
+            f"{against.converted:.0%} of the converted leads and {against.others:.0%} of the others.",
+            "A cutoff sees them before anybody had entered them.",
+            f"Give recorded_at for '{kind}': when it was entered.",
+            {
+                "late": len(backdated),
+                "interactions": len(of_kind),
+                "converted": against.converted,
+                "others": against.others,
+            },
+        )

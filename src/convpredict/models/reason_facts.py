@@ -236,7 +236,7 @@ def _attribute(fact: Fact) -> str:
         if fact.number is None:
             return fact.say("date_missing", attribute=attribute)
         return fact.say("attribute", attribute=attribute, value=fact.ago(fact.number))
-    value = fact.say("not_known") if fact.number is None else fact.phrases.number(fact.number)
+    value = fact.say("not_known") if fact.number is None else fact.phrases.amount(name, fact.number)
     return fact.say("attribute", attribute=fact.phrases.quantity(name), value=value)
 
 
@@ -291,13 +291,14 @@ def _load(fact: Fact) -> str:
 
 
 def _aggregate(fact: Fact) -> str:
-    quantity = fact.phrases.quantity(getattr(fact.column.declaration, "attribute", ""))
+    name = str(getattr(fact.column.declaration, "attribute", ""))
+    quantity = fact.phrases.quantity(name)
     if fact.subject != (None, None):
         quantity = fact.say("of_things", quantity=quantity)
     if fact.number is None:
         return fact.say("no_value", quantity=quantity)
     key = {"last": "latest"}.get(str(fact.column.function), str(fact.column.function))
-    return fact.say(key, quantity=quantity, value=fact.phrases.number(fact.number))
+    return fact.say(key, quantity=quantity, value=fact.phrases.amount(name, fact.number))
 
 
 def _plain(fact: Fact) -> str:

@@ -20,6 +20,8 @@ LONGEST = 120
 
 _LONGEST_WORD = 40
 _MICROSECONDS_PER_MINUTE = MICROSECONDS_PER_HOUR // 60
+_MINUTE = 60
+_SECONDS = {"seconds": 1, "minutes": 60, "hours": 3600}
 Message = str | dict[str, str] | list[str]
 
 
@@ -100,8 +102,29 @@ class Phrases:
         return _short(self._given(name)[0] if name in self._names else labels.humanize(name))
 
     def quantity(self, name: str) -> str:
-        """What a numeric attribute is called, a currency in brackets."""
-        return _short(self._given(name)[0] if name in self._names else labels.quantity(name))
+        """What a numeric attribute is called, a currency in brackets, a unit that :meth:`amount` tells left out."""
+        if name in self._names:
+            return _short(self._given(name)[0])
+        words, unit = labels.quantity(name), labels.unit_of(name)
+        return _short(words.removesuffix(f" {unit}") if unit in _SECONDS else words)
+
+    def amount(self, name: str, value: float) -> str:
+        """A value of a numeric attribute; a length of time with its unit.
+
+        >>> [Phrases("en").amount("talk_seconds", value) for value in (45.0, 3650.0, 86_400.0)]
+        ['45 s', '1 h 1 min', '24 h']
+        >>> Phrases("de").amount("amount_eur", 1500.0)
+        '1.500'
+        """
+        unit = labels.unit_of(name)
+        if unit not in _SECONDS or value < 0:
+            return self.number(value)
+        seconds = value * _SECONDS[unit]
+        if seconds < _MINUTE:
+            return f"{self.number(seconds)} s"
+        hours, minutes = divmod(round(seconds / _MINUTE), _MINUTE)
+        parts = [f"{self.number(hours)} h"] * (hours > 0) + [f"{minutes} min"] * (minutes > 0)
+        return " ".join(parts)
 
     def kind(self, value: str) -> str:
         """One kind of interaction, as a value."""

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from rich.markup import escape
 from rich.table import Table
 
 from .scores import Scores
 
 
 def hottest_table(scores: Scores, top: int) -> Table:
-    """The ``top`` most likely leads as a table for a terminal: rank, lead, probability, points and grade."""
+    """The ``top`` most likely leads as a table for a terminal: rank, lead, probability, points, grade, main reason.
+
+    The reason is the strongest one for the lead; where there is none, the strongest against it, in brackets.
+    """
     shown = scores.table.slice(0, top)
     horizon = scores.probability_column.removeprefix("p_convert_")
     table = Table(title=f"The {shown.num_rows} hottest leads", title_justify="left")
     table.add_column("rank", justify="right")
     table.add_column("lead")
-    table.add_column(f"converts within {horizon}", justify="right")
+    table.add_column(f"converts in {horizon}", justify="right")
     with_points = "scorecard_points" in shown.column_names
     if with_points:
-        table.add_column("scorecard points", justify="right")
-        table.add_column("scorecard grade")
+        table.add_column("points", justify="right")
+        table.add_column("grade")
+    with_reasons = "reasons_for" in shown.column_names
+    if with_reasons:
+        table.add_column("main reason", ratio=1, overflow="fold")
     for row in shown.to_pylist():
         cells = [str(row["rank"]), str(row["lead_id"]), f"{100 * row[scores.probability_column]:.1f} %"]
         if with_points:
             cells += [f"{row['scorecard_points']:.0f}", row["scorecard_grade"]]
+        if with_reasons:
+            cells.append(_main_reason(row["reasons_for"], row["reasons_against"]))
         table.add_row(*cells)
     return table
+
+
+def _main_reason(reasons_for: Sequence[str] | None, reasons_against: Sequence[str] | None) -> str:
+    if reasons_for:
+        return escape(reasons_for[0])
+    return escape(f"({reasons_against[0]})") if reasons_against else ""

@@ -72,6 +72,7 @@ def score(
         run_id=new_run_id(settings.name),
         bucket_events=settings.features.bucket_events,
         progress=part_of(progress, "scoring"),
+        reasons=settings.reasons,
     )
     write_table(scores.table, out)
     return ScoringRun(

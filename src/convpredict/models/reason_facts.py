@@ -170,7 +170,7 @@ def _distinct(fact: Fact) -> str:
 def _gap(fact: Fact) -> str:
     if fact.number is None:
         return fact.say("rhythm_unknown")
-    return fact.say(f"gap_{fact.column.function}", fact.number)
+    return fact.say(f"gap_{fact.column.function}", _two_digits(fact.number))
 
 
 def _repeat(fact: Fact) -> str:
@@ -183,7 +183,11 @@ def _repeat(fact: Fact) -> str:
         return fact.say("repeat_silence_long" if number > _LONG_SILENCE else "repeat_silence_short")
     if function == "span":
         return fact.say("repeat_span", percent=fact.phrases.percent(number))
-    return fact.say(f"repeat_{function}", number * _DAYS_OF_RATE)
+    return fact.say(f"repeat_{function}", _two_digits(number * _DAYS_OF_RATE))
+
+
+def _two_digits(x: float) -> float:
+    return float(f"{x:.2g}") if abs(x) < 100 else round(x)
 
 
 def _last(fact: Fact) -> str:
@@ -206,7 +210,7 @@ def _category(fact: Fact, of: str) -> str:
 def _share(fact: Fact) -> str:
     if fact.number is None:
         return fact.say("none_ever")
-    index, percent = fact.column.index or 0, fact.phrases.percent(fact.number)
+    index, percent = fact.column.index or 0, fact.phrases.percent(_two_digits(fact.number))
     none = "_none" if fact.number == 0 else ""
     if getattr(fact.column.declaration, "of", "") == "hour":
         return fact.say(f"share_hour{none}", percent=percent, start=6 * index, end=6 * index + 6)

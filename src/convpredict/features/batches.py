@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +23,11 @@ from .declarations import FeatureColumn
 from .event_columns import Matrices, walk_events
 from .event_plan import Coding, EventPlan, code_values, plan_events
 from .feature_set import FeatureSet
-from .index import index_events
+from .index import Bucket, index_events
 from .lead_columns import CrossLeadTables, lead_columns
 
 Progress = Callable[[float], None]
+Result = TypeVar("Result")
 _CELLS_PER_BATCH = 4_000_000
 _LEAST_ROWS = 256
 
@@ -188,6 +189,74 @@ def iterate_batches(
                 progress(done / len(observed.cutoffs))
 
 
+def map_features(
+    history: History,
+    requests: Sequence[tuple[pa.Table, FeatureSet]],
+    function: Callable[[int, pa.RecordBatch], Result],
+    *,
+    bucket_events: int = BUCKET_EVENTS,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[tuple[int, int, Result]]:
+    """Apply a function to the feature tables of several (observations, feature set), reading the history once.
+
+    The interactions are read and indexed once for all requests, however many there are. ``function`` gets the
+    number of the request and a record batch, in the thread that built it. Yields the number of the request, the
+    position of the batch's first row among its observations, and the result. Parameters otherwise as in
+    :func:`~convpredict.features.build.build_features`.
+    """
+    watch, pool = Stopwatch(), MatrixPool()
+    observed = [Observed.from_table(table, history.n_leads) for table, _ in requests]
+    plans = [plan_events(wanted.columns, wanted.vocabularies) for _, wanted in requests]
+    lead_rows = np.concatenate([np.zeros(0, np.int32), *(one.lead_rows for one in observed)])
+    cutoffs = np.concatenate([np.zeros(0, np.int64), *(one.cutoffs for one in observed)])
+    order = np.lexsort((cutoffs, lead_rows))
+    known: dict[str, tuple[str, ...]] = {}
+    for plan in plans:
+        for name, values in plan.vocabularies.items():
+            known[name] = tuple(dict.fromkeys((*known.get(name, ()), *values)))
+    most_columns = max((len(wanted.columns) for _, wanted in requests), default=1)
+    rows = max(_LEAST_ROWS, _CELLS_PER_BATCH // max(1, most_columns))
+    store = read_events(
+        history,
+        lead_rows[order],
+        cutoffs[order],
+        categories=tuple(dict.fromkeys(name for plan in plans for name in plan.read_categories)),
+        numbers=tuple(dict.fromkeys(name for plan in plans for name in plan.read_numbers)),
+        known=known,
+        bucket_events=bucket_events,
+        bucket_observations=rows,
+    )
+    with store:
+        builders: list[_Builder] = []
+        tables: CrossLeadTables | None = None
+        for (table, wanted), one, plan in zip(requests, observed, plans, strict=True):
+            tables = CrossLeadTables.build(history, wanted, shared=tables)
+            schema = feature_schema(wanted.columns, table.schema.field("lead_id").type)
+            coding = code_values(plan, {name: store.values(name) for name in plan.read_categories})
+            builders.append(
+                _Builder(history, one, wanted.columns, plan, coding, tables, schema, store, watch, pool)
+            )
+
+        def work(bucket_range: BucketRange) -> list[tuple[int, int, Result]]:
+            bucket = index_events(store.load(bucket_range))
+            results = []
+            for number, builder in enumerate(builders):
+                leads = (bucket_range.lead_begin, bucket_range.lead_end)
+                first, end = map(int, np.searchsorted(builder.observed.lead_rows, leads))
+                for batch in builder.walk(bucket, first, end, rows):
+                    results.append((number, first, function(number, batch.rows)))
+                    first += batch.rows.num_rows
+                    pool.give(batch.matrices)
+            return results
+
+        wanted_buckets = [b for b in store.buckets if b.observation_begin < b.observation_end]
+        for done, results in enumerate(map_buckets(work, wanted_buckets, n_jobs), 1):
+            yield from results
+            if progress is not None:
+                progress(done / len(wanted_buckets))
+
+
 @dataclass(frozen=True)
 class _Builder:
     """Everything that turns a bucket into batches; safe to use from several threads."""
@@ -207,9 +276,12 @@ class _Builder:
         """The batches of one bucket, of at most ``rows`` observations each."""
         with self.watch.measure("index"):
             bucket = index_events(self.store.load(bucket_range))
-        batches = []
-        for begin in range(bucket_range.observation_begin, bucket_range.observation_end, rows):
-            part = slice(begin, min(begin + rows, bucket_range.observation_end))
+        return list(self.walk(bucket, bucket_range.observation_begin, bucket_range.observation_end, rows))
+
+    def walk(self, bucket: Bucket, first: int, end: int, rows: int) -> Iterator[Batch]:
+        """Batches of at most ``rows`` of the observations from ``first`` to ``end``, whose leads a bucket holds."""
+        for begin in range(first, end, rows):
+            part = slice(begin, min(begin + rows, end))
             with self.watch.measure("kernels"):
                 matrices = walk_events(
                     bucket,
@@ -224,8 +296,7 @@ class _Builder:
                 arrays = lead_columns(self.history, self.tables, observations, self.columns)
             names = [column.name for column in (*self.plan.numbers, *self.plan.categories)]
             arrays.update(zip(names, (*matrices.numbers, *matrices.categories), strict=True))
-            batches.append(Batch(self._record_batch(observations, arrays), matrices))
-        return batches
+            yield Batch(self._record_batch(observations, arrays), matrices)
 
     def _record_batch(self, observations: pa.Table, arrays: Mapping[str, npt.NDArray[Any]]) -> pa.RecordBatch:
         n = observations.num_rows

@@ -53,16 +53,19 @@ class CrossLeadTables:
     loads: Mapping[str, LoadTable]
 
     @classmethod
-    def build(cls, history: History, feature_set: FeatureSet) -> CrossLeadTables:
+    def build(
+        cls, history: History, feature_set: FeatureSet, *, shared: CrossLeadTables | None = None
+    ) -> CrossLeadTables:
         """Build the tables that the columns of ``feature_set`` need, in O(leads log leads).
 
-        Raises BundleError where the history lacks a column that the feature set reads.
+        ``shared`` are tables of the same history for another feature set: what depends on no vocabulary is taken
+        from there. Raises BundleError where the history lacks a column that the feature set reads.
         """
         feature_set.check_history(history)
         attributes: dict[str, AttributeTable] = {}
-        outcomes: dict[int, Outcomes] = {}
-        rates: dict[RateKey, RateTable] = {}
-        loads: dict[str, LoadTable] = {}
+        outcomes: dict[int, Outcomes] = dict(shared.outcomes) if shared is not None else {}
+        rates: dict[RateKey, RateTable] = dict(shared.rates) if shared is not None else {}
+        loads: dict[str, LoadTable] = dict(shared.loads) if shared is not None else {}
         for column in feature_set.columns:
             declaration = column.declaration
             if isinstance(declaration, AttributeFeature) and declaration.attribute not in attributes:

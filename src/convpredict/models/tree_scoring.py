@@ -80,20 +80,12 @@ class CompiledTrees:
     def _add(self, rows: npt.NDArray[Any], total: npt.NDArray[np.float64]) -> None:
         """Add each ensemble's sum, itself added up from zero as LightGBM does, to ``total``."""
         codes = code_rows(rows, self.feature, self.kind, self.edges, self.edge_starts, self.zero_code)
-        for first, end in zip(
-            self.seed_trees, (*self.seed_trees[1:], len(self.tree_groups) - 1), strict=True
-        ):
+        add: Any = add_trees
+        ends = (*self.seed_trees[1:], len(self.tree_groups) - 1)
+        for first, end in zip(self.seed_trees, ends, strict=True):
             own = np.zeros(len(total))
-            add_trees(
-                codes,
-                self.tree_groups[first : end + 1],
-                self.group_tests,
-                *self.tests,
-                self.sets,
-                self.leaf_value,
-                BIT_OF_REMAINDER,
-                own,
-            )
+            layout = (self.tree_groups[first : end + 1], self.group_tests, *self.tests, self.sets)
+            add(codes, *layout, self.leaf_value, BIT_OF_REMAINDER, own)
             total += own
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -65,6 +66,8 @@ def split_observations(
     labels: pa.Table,
     config: SplitConfig,
     horizon: Duration,
+    *,
+    judged: bool = True,
 ) -> Split:
     """Give each observation its part, or say why it is in none.
 
@@ -87,6 +90,9 @@ def split_observations(
     calibrate is ``between``; what lies before T and reaches into the test part is ``recent``; ``gap`` are the
     later rows, from T on, of leads that were created before T (only by lead start).
 
+    With ``judged=False`` there is no test part: T is the end of the data, whatever the configuration says, and
+    the rows whose label is not known then are ``recent``. That is how a model is trained to be used.
+
     Raises
     ------
     NotEnoughDataError
@@ -103,9 +109,13 @@ def split_observations(
             f"{_show(history.known_until)} and labels reach {horizon} beyond the cutoff; use a shorter "
             "labels.horizons, earlier cutoffs, or data that covers a longer time"
         )
+    if not judged:
+        config = config.model_copy(update={"test_from": history.known_until, "calibrate_from": None})
     calibrate_from, test_from = _assign(history, observations, config, horizon.microseconds, role, usable)
+    if not judged:
+        role[role == ROLES.index("immature")] = ROLES.index("recent")
     split = Split(role, to_instant(calibrate_from), to_instant(test_from), horizon)
-    _check(split, labels, horizon, config)
+    _check(split, labels, horizon, config, PARTS if judged else PARTS[:2])
     return split
 
 
@@ -148,10 +158,12 @@ def _boundary(
     return int(np.partition(starts, position := int(len(starts) * (1 - share)))[position])
 
 
-def _check(split: Split, labels: pa.Table, horizon: Duration, config: SplitConfig) -> None:
+def _check(
+    split: Split, labels: pa.Table, horizon: Duration, config: SplitConfig, parts: Sequence[str]
+) -> None:
     """Refuse parts without rows or with one class only: say which instants led there and what to change."""
     label = labels[label_column(horizon)].fill_null(0).to_numpy()
-    for part in PARTS:
+    for part in parts:
         rows = split.rows(part)
         positives = int(label[rows].sum())
         if 0 < positives < len(rows):

@@ -208,13 +208,15 @@ def build_training_set(
     project: Project,
     *,
     extra_features: Sequence[Feature] = (),
+    judged: bool = True,
     progress: Progress | None = None,
 ) -> TrainingSet:
     """Observe, label, split by time, learn the vocabularies from the past, and compute the features.
 
     Vocabularies are learnt from what was known before the calibrate part begins, which is when the last
     label of the training part is known. ``extra_features`` are built for a scorecard, and kept from the
-    model. ``progress`` is called with the share done, from 0 to 1.
+    model. ``judged=False`` leaves out the test part: the rows before the end of the data are all for learning.
+    ``progress`` is called with the share done, from 0 to 1.
 
     Raises
     ------
@@ -233,7 +235,7 @@ def build_training_set(
             f"candidates were left out: {_listed(made.excluded)}; look at observations.cutoffs and max_age"
         )
     labels = label_observations(history, made.table, [horizon], outcome)
-    split = split_observations(history, made.table, labels, config.split, horizon)
+    split = split_observations(history, made.table, labels, config.split, horizon, judged=judged)
     if progress is not None:
         progress(_SHARE_BEFORE_FEATURES)
     feature_set = FeatureSet.fit(

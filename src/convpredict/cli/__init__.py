@@ -14,9 +14,11 @@ from . import data  # isort: skip
 from . import training  # isort: skip
 from . import scoring  # isort: skip
 from . import scorecards  # isort: skip
+from . import tuning  # isort: skip
+from . import leakage  # isort: skip
 from .app import app, show
 
-__all__ = ["app", "data", "main", "scorecards", "scoring", "training"]
+__all__ = ["app", "data", "leakage", "main", "scorecards", "scoring", "training", "tuning"]
 
 _INTERRUPTED = 130
 _USAGE_ERROR: Any = typer.BadParameter.__base__

@@ -110,6 +110,16 @@ def config_digest(config: BaseModel) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def section_yaml(name: str, content: Mapping[str, Any]) -> str:
+    """A section of a configuration as YAML text, in the order of its keys.
+
+    >>> print(section_yaml("tuning", {"minutes": 5.0}), end="")
+    tuning:
+      minutes: 5.0
+    """
+    return str(yaml.safe_dump({name: dict(content)}, sort_keys=False, allow_unicode=True))
+
+
 def config_schema() -> dict[str, Any]:
     """The JSON schema of the configuration file, for editors and for ``convpredict config schema``."""
     schema = Config.model_json_schema(schema_generator=_Schema)

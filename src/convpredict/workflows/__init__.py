@@ -1,19 +1,24 @@
 """The order of calls: simulate, read, build features, train, compare, score. Decisions are taken below."""
 
 from .data import check_data, simulate_data, write_feature_table
+from .leakage import find_leaks
 from .scorecards import ScorecardRun, learn_points
 from .scoring import ScoringRun, score
 from .training import TrainingRun, compare, train
+from .tuning import TuningRun, tune
 
 __all__ = [
     "ScorecardRun",
     "ScoringRun",
     "TrainingRun",
+    "TuningRun",
     "check_data",
     "compare",
+    "find_leaks",
     "learn_points",
     "score",
     "simulate_data",
     "train",
+    "tune",
     "write_feature_table",
 ]

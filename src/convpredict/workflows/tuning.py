@@ -1,0 +1,87 @@
+"""Tune the model's settings within a budget, and say whether that beat the defaults by more than noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config.load import load_project, section_yaml
+from .common import StepProgress, part_of, read_history, silent
+
+if TYPE_CHECKING:
+    from ..models.tuning import Tuned
+
+
+@dataclass(frozen=True)
+class TuningRun:
+    """What tuning found, the study's file, and a summary for people."""
+
+    tuned: Tuned
+    study: Path
+
+    @property
+    def yaml(self) -> str:
+        """The section ``model`` of a configuration, with the best settings."""
+        return section_yaml("model", self.tuned.model)
+
+    @property
+    def summary(self) -> str:
+        """Whether it beat the defaults, and by how much, in sentences."""
+        found, check = self.tuned, self.tuned.confirmation
+        verdict = (
+            "more than noise: worth using"
+            if found.beats_defaults
+            else "no more than noise: the defaults are as good"
+        )
+        return (
+            f"{found.trials} trials, {found.pruned} of them pruned. Log loss forward in time: best "
+            f"{found.validation_log_loss:.5f}, defaults {found.default_log_loss:.5f} (the best of many looks better "
+            f"than it is).\nOn {check['rows']:,} later observations that no trial saw ({check['positives']:,} "
+            f"positive): tuned {check['tuned']:.5f}, defaults {check['default']:.5f}, difference "
+            f"{check['difference']:+.5f} with a standard error of {check['standard_error']:.5f}, which is {verdict}.\n"
+            f"Study kept in {self.study}; run the command again to go on with it."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            **asdict(self.tuned),
+            "beats_defaults": self.tuned.beats_defaults,
+            "study_file": str(self.study),
+            "summary": self.summary,
+        }
+
+
+def tune(
+    config: Path,
+    *,
+    data: Path | None = None,
+    overrides: Sequence[str] = (),
+    progress: StepProgress = silent,
+) -> TuningRun:
+    """Search the model's settings as the section ``tuning`` says; the test part is not looked at.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There is too little data to validate forward in time, or no trial ended within the budget.
+    """
+    from ..models.tuning import tune_model
+    from ..training.training_set import build_training_set
+
+    project = load_project(config, data=data, overrides=overrides)
+    settings = project.config
+    progress("reading", 0.0)
+    history = read_history(project, require=("conversions",))
+    training_set = build_training_set(history, project, progress=part_of(progress, "building features"))
+    study = settings.tuning.study or Path("runs") / f"{settings.name}_tuning.db"
+    progress("tuning", 0.0)
+
+    def report(trials: int, seconds: float, best: float) -> None:
+        by_time = seconds / (60 * settings.tuning.minutes)
+        by_count = trials / settings.tuning.trials if settings.tuning.trials else 0.0
+        progress(f"trial {trials}, best log loss {best:.5f}", min(1.0, max(by_time, by_count)))
+
+    return TuningRun(tune_model(training_set, settings.model, settings.tuning, study, progress=report), study)

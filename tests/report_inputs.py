@@ -112,7 +112,12 @@ def full_inputs(frame: pd.DataFrame | None = None, **changes: object) -> ReportI
         },
         model_card={"trees": 150, "calibrator": "beta", "log_loss_of_the_calibrators": {"none": 0.0743}},
         importance=pd.DataFrame(
-            {"concept": ["meetings", HOSTILE, "age"], "mean_abs": [0.5, 0.25, 0.1], "direction": [1, -1, 0]}
+            {
+                "concept": ["meetings", HOSTILE, "age"],
+                "importance": [0.5, 0.25, 0.1],
+                "label": ["meetings in 7 days", "", "age"],
+                "direction": ["higher is likelier", "higher is less likely", "by value"],
+            }
         ),
         leakage={
             "findings": [
@@ -129,17 +134,20 @@ def full_inputs(frame: pd.DataFrame | None = None, **changes: object) -> ReportI
             "unknown_waivers": ["nothing:here"],
         },
         value={
-            "deciles": [
-                {
-                    "rows": 20,
-                    "predicted": 10.0 * k,
-                    "actual": 11.0 * k,
-                    "actual_low": 8.0 * k,
-                    "actual_high": 15.0 * k,
-                }
-                for k in range(1, 11)
-            ],
-            "metrics": {"normalised_gini": entry, "spearman": 0.2},
+            "deciles": {
+                "rows": [20.0] * 10,
+                "predicted": [1000.0 / k for k in range(1, 11)],
+                "actual": [1100.0 / k for k in range(1, 10)] + [0.0],
+            },
+            "expected_value": {
+                "model": {"normalised_gini": entry, "spearman": 0.2, "rmse": 1234.5},
+                "zero": {
+                    "normalised_gini": {"value": None, "low": None, "high": None},
+                    "spearman": None,
+                    "rmse": 2.0,
+                },
+            },
+            "value": {"model": {"spearman": 0.3}, "complete_share": 0.75, "coverage": 0.81},
         },
         horizons={"7d": {"model": {"auc": entry}, "counts": {"rows": 5, "converting_leads": 2}}},
         calls_per_week=20,

@@ -10,7 +10,7 @@ import pandas as pd
 
 from . import charts
 from .inputs import ReportInputs
-from .numbers import brackets, count, day, decimal, entry_text, is_known, money, percent
+from .numbers import count, day, decimal, entry_text, is_known, money, percent
 
 View = dict[str, Any]
 MANY_POSITIVES = 100
@@ -25,39 +25,59 @@ PART_TITLES = {
 
 
 def value_view(inputs: ReportInputs) -> View | None:
-    """Predicted against actual revenue by tenths of the prediction, and the metrics of the value model."""
-    if inputs.value is None:
+    """Predicted against actual revenue by tenths of the expected value, and the metrics beside simpler answers."""
+    if not inputs.value:
         return None
-    given = inputs.value.get("deciles")
-    deciles = pd.DataFrame([] if given is None else given)
-    view: View = {"metrics": _metric_rows(inputs.value.get("metrics") or {}), "chart": None, "rows": []}
+    deciles = pd.DataFrame(inputs.value.get("deciles") or {})
+    view: View = {"tables": [], "chart": None, "rows": [], "complete": None}
+    for name, title in (("expected_value", "All observations"), ("value", "Converted leads alone")):
+        found = inputs.value.get(name)
+        if found:
+            view["tables"].append({"title": title, **_value_table(found)})
+    told = (inputs.value.get("value") or {}).get("complete_share")
+    if is_known(told):
+        view["complete"] = percent(told, 2)
     if len(deciles) and {"predicted", "actual"} <= set(deciles):
         view["chart"] = charts.decile_chart(deciles, inputs.currency)
+        view["head"] = ["tenth", "observations", "predicted", "actual", "predicted / actual"]
         view["rows"] = [
             [
                 str(k + 1),
                 count(row.get("rows")),
                 money(row["predicted"], inputs.currency),
                 money(row["actual"], inputs.currency),
-                brackets(row.get("actual_low"), row.get("actual_high"), 0),
-                decimal(row["predicted"] / row["actual"], 2) if row["actual"] else "–",
+                decimal(row["predicted"] / row["actual"], 2) if row["actual"] > 0 else "nothing came",
             ]
             for k, row in enumerate(deciles.to_dict("records"))
         ]
-        view["head"] = ["tenth", "observations", "predicted", "actual", "interval", "predicted / actual"]
-    return view if view["chart"] or view["metrics"] else None
+    return view if view["chart"] or view["tables"] else None
 
 
-def _metric_rows(metrics: Mapping[str, Any]) -> list[View]:
-    rows = []
-    for name, entry in metrics.items():
-        whole = entry if isinstance(entry, Mapping) else {"value": entry}
-        if (isinstance(entry, Mapping) and "value" not in entry) or isinstance(entry, str | bool):
-            continue
-        value: Any = whole.get("value")
-        digits = 0 if is_known(value) and abs(value) >= 1000 else 3
-        rows.append({"title": _title(name), **entry_text(whole, digits)})
-    return rows
+VALUE_TITLES = {"model": "model", "same_value": "one value for all", "zero": "nothing"}
+
+
+def _value_table(found: Mapping[str, Any]) -> View:
+    """Rows of metrics by who predicts; what has one figure only stands under the model."""
+    who = [name for name, entries in found.items() if isinstance(entries, Mapping)]
+    names = dict.fromkeys(name for each in who for name in found[each])
+    rows = [
+        {"title": _title(name), "cells": [_value_cell(found[each].get(name)) for each in who]}
+        for name in names
+    ]
+    for name, figure in found.items():
+        if name not in who and is_known(figure) and name != "complete_share":
+            rows.append(
+                {"title": _title(name), "cells": [_value_cell(figure)] + [_value_cell(None)] * (len(who) - 1)}
+            )
+    return {"head": [VALUE_TITLES.get(name, _title(name).lower()) for name in who], "rows": rows}
+
+
+def _value_cell(entry: Any) -> dict[str, str]:
+    whole = entry if isinstance(entry, Mapping) else {"value": entry}
+    value: Any = whole.get("value")
+    if value is None:
+        return {"value": "–", "interval": ""}
+    return entry_text(whole, 0 if abs(value) >= 1000 else 3)
 
 
 def horizons_view(inputs: ReportInputs) -> View | None:
@@ -92,26 +112,31 @@ def importance_view(inputs: ReportInputs, largest: int = 15) -> list[View] | Non
     """The concepts that move the probability most, with their direction."""
     if inputs.importance is None or not len(inputs.importance):
         return None
-    table = inputs.importance.sort_values("mean_abs", ascending=False, kind="stable").head(largest)
-    top = float(table["mean_abs"].max()) or 1.0
+    size = "importance" if "importance" in inputs.importance else "mean_abs"
+    table = inputs.importance.sort_values(size, ascending=False, kind="stable").head(largest)
+    top = float(table[size].max()) or 1.0
     return [
         {
             "concept": str(row["concept"]),
-            "width": f"{100 * row['mean_abs'] / top:.1f}",
-            "mean_abs": decimal(row["mean_abs"]),
+            "label": str(row.get("label") or ""),
+            "width": f"{100 * row[size] / top:.1f}",
+            "amount": decimal(row[size]),
             "direction": _direction(row.get("direction")),
         }
         for row in table.to_dict("records")
     ]
 
 
+WAYS = {"higher is likelier": 1, "higher is less likely": -1}
+
+
 def _direction(value: Any) -> View:
+    """The direction as an arrow with words; a number counts by its sign."""
     if isinstance(value, str):
-        sign = {"+": 1, "up": 1, "raises": 1, "-": -1, "down": -1, "lowers": -1}.get(value, 0)
-        text = value if sign == 0 else ("more raises it" if sign > 0 else "more lowers it")
+        sign, text = WAYS.get(value, 0), value
     else:
         sign = int(np.sign(value)) if is_known(value) else 0
-        text = {1: "more raises it", -1: "more lowers it", 0: "no single direction"}[sign]
+        text = {1: "higher is likelier", -1: "higher is less likely", 0: "mixed"}[sign]
     return {
         "text": text,
         "arrow": {1: "↑", -1: "↓", 0: "↕"}[sign],
@@ -263,8 +288,8 @@ def limits_view(inputs: ReportInputs) -> list[str]:
     aside = (inputs.manifest or {}).get("observations", {}).get("set_aside", {})
     if aside.get("immature"):
         found.append(
-            f"{count(aside['immature'])} of the newest observations were not judged: their horizon of {inputs.horizon} "
-            "had not ended when the data was taken."
+            f"{count(aside['immature'])} of the newest observations were not judged: their horizon of "
+            f"{inputs.horizon_text} had not ended when the data was taken."
         )
     undated = (inputs.manifest or {}).get("leads", {}).get("undated_conversion", 0)
     if undated:

@@ -212,13 +212,12 @@ def capacity_chart(table: pd.DataFrame) -> Markup:
 
 
 def decile_chart(table: pd.DataFrame, currency: str) -> Markup:
-    """Mean predicted and actual revenue side by side in each tenth of the predictions."""
-    columns = [name for name in ("actual_low", "actual_high") if name in table]
-    largest = float(np.nanmax(table[["predicted", "actual", *columns]].to_numpy(np.float64), initial=0.0))
+    """Predicted and actual revenue side by side in each tenth of the expected values, the highest first."""
+    largest = float(np.nanmax(table[["predicted", "actual"]].to_numpy(np.float64), initial=0.0))
     top = 1.05 * largest if largest > 0 else 1.0
     plot = Plot(
-        "Value by tenths of the prediction",
-        "Mean predicted and mean actual revenue in each tenth of the observations, lowest predictions first.",
+        "Revenue by tenths of the expected value",
+        "Predicted and actual revenue in each tenth of the observations, the highest expected values first.",
         Scale(0.4, len(table) + 0.6, LEFT, RIGHT),
         Scale(0, top, BOTTOM, TOP),
     )
@@ -227,22 +226,16 @@ def decile_chart(table: pd.DataFrame, currency: str) -> Markup:
         linear_ticks(0, top),
         lambda k: f"{k:g}",
         compact,
-        x_title="tenth of the observations, by predicted value",
-        y_title=f"mean revenue{f', {currency}' if currency else ''}",
+        x_title="tenth of the observations, highest expected value first",
+        y_title=f"revenue{f', {currency}' if currency else ''}",
     )
     half = 0.36 * (RIGHT - LEFT) / (len(table) + 0.2)
     for k, row in enumerate(table.to_dict("records")):
         x = plot.x(k + 1)
-        tip = f"tenth {k + 1}: predicted {money(row['predicted'], currency)}, actual {money(row['actual'], currency)}"
-        plot.bar(
-            x - half, plot.y(row["predicted"]), half - 1, BOTTOM - plot.y(row["predicted"]), "fill model", tip
-        )
-        plot.bar(x + 1, plot.y(row["actual"]), half - 1, BOTTOM - plot.y(row["actual"]), "fill actual", tip)
-        if len(columns) == 2 and is_known(row["actual_low"]) and is_known(row["actual_high"]):
-            middle = x + 1 + (half - 1) / 2
-            plot.line(
-                (middle, plot.y(row["actual_low"])), (middle, plot.y(row["actual_high"])), "interval ink"
-            )
+        said = f"predicted {money(row['predicted'], currency)}, actual {money(row['actual'], currency)}"
+        for start, name, kind in ((x - half, "predicted", "model"), (x + 1, "actual", "actual")):
+            at = plot.y(max(row[name], 0.0))
+            plot.bar(start, at, half - 1, BOTTOM - at, f"fill {kind}", f"tenth {k + 1}: {said}")
     return plot.render()
 
 

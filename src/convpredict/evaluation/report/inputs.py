@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from convpredict.config.base import Duration
+
 Tables = Mapping[str, Any]
 
 
@@ -32,14 +34,14 @@ class ReportInputs:
     ``model_card``
         how the model was made: plain names to numbers, texts or mappings (see :func:`.from_run.describe_model`).
     ``importance``
-        columns concept, mean_abs (mean absolute contribution on the logit) and direction (text, or a number:
-        positive where more of it raises the probability).
+        columns concept, importance (mean absolute contribution on the logit), label (of its main column) and
+        direction ("higher is likelier", "higher is less likely", other words, or a number by its sign).
     ``leakage``
         ``LeakageReport.to_dict()``: ``findings``, each with name, severity, columns, evidence, remedy, waived,
         reason. None: nobody looked.
     ``value``
-        ``deciles`` (frame or list of mappings: predicted, actual, and where given rows, actual_low,
-        actual_high) and ``metrics`` (name to number or entry).
+        result of :func:`.value_judgement.judge_value`: ``deciles`` (rows, predicted, actual totals, the highest
+        first), ``expected_value`` and ``value`` (who predicts, to metrics).
     ``horizons``
         by horizon: an entry per metric, and ``counts``, as in a part of ``metrics``.
     ``calls``
@@ -93,6 +95,16 @@ class ReportInputs:
     def confidence(self) -> float:
         """Of all intervals."""
         return float(self.judged["interval"]["confidence"])
+
+    @property
+    def horizon_days(self) -> float:
+        """The horizon in days."""
+        return Duration(self.horizon).microseconds / 86_400_000_000
+
+    @property
+    def horizon_text(self) -> str:
+        """The horizon in words: ``30 days``, ``1.5 days``, ``1 day``."""
+        return f"{self.horizon_days:g} day" if self.horizon_days == 1 else f"{self.horizon_days:g} days"
 
     @property
     def points(self) -> pd.Series[Any] | None:

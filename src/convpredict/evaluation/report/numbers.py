@@ -43,8 +43,8 @@ def decimal(value: Any, digits: int = 3, *, signed: bool = False) -> str:
     return text.replace("-", MINUS)
 
 
-def percent(value: Any, figures: int = 3, *, signed: bool = False) -> str:
-    """A share in percent, with so many significant figures and no more than four decimals.
+def percent(value: Any, figures: int = 3, *, digits: int | None = None, signed: bool = False) -> str:
+    """A share in percent, with so many significant figures and no more than four decimals, or with fixed ``digits``.
 
     >>> percent(.0132648), percent(.5), percent(.0005, 1), percent(1)
     ('1.33\\u202f%', '50\\u202f%', '0.05\\u202f%', '100\\u202f%')
@@ -53,9 +53,10 @@ def percent(value: Any, figures: int = 3, *, signed: bool = False) -> str:
         return NONE
     size = abs(100 * value)
     whole = math.floor(math.log10(size)) + 1 if size > 0 else 1
-    digits = max(0, min(figures - whole, 4))
+    fixed = digits is not None
+    digits = max(0, min(figures - whole, 4)) if digits is None else digits
     text = f"{100 * value:+.{digits}f}" if signed else f"{100 * value:.{digits}f}"
-    if "." in text:
+    if "." in text and not fixed:
         text = text.rstrip("0").rstrip(".")
     return text.replace("-", MINUS) + SPACE + "%"
 
@@ -94,7 +95,9 @@ def brackets(low: Any, high: Any, digits: int = 3, *, signed: bool = False, unbo
     return f"[{decimal(low, digits, signed=signed)}, {end}]"
 
 
-def percent_brackets(low: Any, high: Any, figures: int = 3, *, signed: bool = False) -> str:
+def percent_brackets(
+    low: Any, high: Any, figures: int = 3, *, digits: int | None = None, signed: bool = False
+) -> str:
     """The ends of an interval of a share, in percent.
 
     >>> percent_brackets(.1, .25)
@@ -102,7 +105,7 @@ def percent_brackets(low: Any, high: Any, figures: int = 3, *, signed: bool = Fa
     """
     if not is_known(low) or not is_known(high):
         return ""
-    first, last = percent(low, figures, signed=signed), percent(high, figures, signed=signed)
+    first, last = (percent(end, figures, digits=digits, signed=signed) for end in (low, high))
     return f"[{first.removesuffix(SPACE + '%')}, {last.removesuffix(SPACE + '%')}]{SPACE}%"
 
 
@@ -120,8 +123,8 @@ def entry_text(
         return {"value": "undefined", "interval": ""}
     if share:
         return {
-            "value": percent(entry["value"], signed=signed),
-            "interval": percent_brackets(entry.get("low"), entry.get("high"), signed=signed),
+            "value": percent(entry["value"], digits=1, signed=signed),
+            "interval": percent_brackets(entry.get("low"), entry.get("high"), digits=1, signed=signed),
         }
     return {
         "value": decimal(entry["value"], digits, signed=signed),

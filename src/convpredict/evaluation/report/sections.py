@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from convpredict.config.base import Duration
-
 from ..calls import state_calls, weekly_lists
 from ..capacity import CapacityCurve, capacity_curve
 from ..segment_quality import FEWEST_POSITIVES, gain_with_interval, quality_by_segment
@@ -45,7 +43,7 @@ def answer_view(inputs: ReportInputs, calls: dict[str, Any] | None) -> View:
     counts = judged["counts"]
     manifest = inputs.manifest or {}
     facts = [
-        ("Horizon", horizon_text(inputs.horizon)),
+        ("Horizon", inputs.horizon_text),
         ("Observations", count(counts["rows"])),
         ("Leads", count(counts["leads"])),
         ("Converting leads", count(counts["converting_leads"])),
@@ -58,7 +56,7 @@ def answer_view(inputs: ReportInputs, calls: dict[str, Any] | None) -> View:
     facts.append(("Run", inputs.run_id))
     return {
         "headline": head,
-        "horizon": horizon_text(inputs.horizon),
+        "horizon": inputs.horizon_text,
         "sentences": [sentence for sentence in sentences if sentence != head],
         "verdicts": [judge_calibration(judged), judge_comparison(judged), judge_leakage(inputs.leakage)],
         "figures": key_figures(judged),
@@ -74,14 +72,17 @@ def calibration_view(inputs: ReportInputs) -> View:
     by_month = calibration_by_month(
         frame["label"].to_numpy(), p, frame["cutoff"], frame["lead_id"], confidence=confidence
     )
+    rare = by_score["predicted"].max() < 0.1
+    digits = 3 if rare else 2
     return {
         "by_score": charts.reliability_chart(by_score, p),
         "by_score_rows": [
-            [count(k + 1), *_calibration_cells(row)] for k, row in enumerate(by_score.to_dict("records"))
+            [count(k + 1), *_calibration_cells(row, digits)]
+            for k, row in enumerate(by_score.to_dict("records"))
         ],
         "by_month": charts.ratio_by_month_chart(by_month),
         "by_month_rows": [
-            [str(row["month"]), *_calibration_cells(row)] for row in by_month.to_dict("records")
+            [str(row["month"]), *_calibration_cells(row, digits)] for row in by_month.to_dict("records")
         ],
         "head": [
             "observations",
@@ -95,13 +96,13 @@ def calibration_view(inputs: ReportInputs) -> View:
     }
 
 
-def _calibration_cells(row: dict[Any, Any]) -> list[str]:
+def _calibration_cells(row: dict[Any, Any], digits: int) -> list[str]:
     return [
         count(row["rows"]),
         count(row["positives"]),
-        percent(row["predicted"]),
-        percent(row["observed"]),
-        percent_brackets(row["observed_low"], row["observed_high"]),
+        percent(row["predicted"], digits=digits),
+        percent(row["observed"], digits=digits),
+        percent_brackets(row["observed_low"], row["observed_high"], digits=digits),
         decimal(row["ratio"], 2) if is_known(row["ratio"]) else "none convert",
         brackets(row["ratio_low"], row["ratio_high"], 2),
     ]
@@ -128,12 +129,12 @@ def gain_view(inputs: ReportInputs) -> View | None:
     ]
     rows = []
     for k in dict.fromkeys(shown):
-        row = [percent(tables["model"]["share"].iloc[k])]
+        row = [percent(tables["model"]["share"].iloc[k], digits=1)]
         for table in tables.values():
             one = table.iloc[k]
             row += [
-                percent(one["captured"]),
-                percent_brackets(one["captured_low"], one["captured_high"]),
+                percent(one["captured"], digits=1),
+                percent_brackets(one["captured_low"], one["captured_high"], digits=1),
                 f"{decimal(one['lift'], 1)}×",
             ]
         rows.append(row)
@@ -164,7 +165,7 @@ def replay(inputs: ReportInputs) -> CapacityCurve:
         frame["cutoff"],
         frame["lead_id"],
         revenue=revenue,
-        horizon_days=horizon_days(inputs.horizon),
+        horizon_days=inputs.horizon_days,
         also_per_week=[wanted],
         resamples=int(interval.get("resamples", inputs.resamples)),
         confidence=inputs.confidence,
@@ -177,25 +178,6 @@ def start_capacity(inputs: ReportInputs) -> float:
     given = inputs.calls["calls_per_week"] if inputs.calls is not None else inputs.calls_per_week
     lists = weekly_lists(inputs.predictions["cutoff"], inputs.predictions["lead_id"], given)
     return lists.calls_per_week
-
-
-def horizon_days(horizon: str) -> float:
-    """Days of a duration such as ``30d``, ``2w`` or ``12h``.
-
-    >>> horizon_days("30d"), horizon_days("36h")
-    (30.0, 1.5)
-    """
-    return Duration(horizon).microseconds / 86_400_000_000
-
-
-def horizon_text(horizon: str) -> str:
-    """A duration in words.
-
-    >>> horizon_text("30d"), horizon_text("36h"), horizon_text("1d")
-    ('30 days', '1.5 days', '1 day')
-    """
-    days = horizon_days(horizon)
-    return f"{days:g} day" if days == 1 else f"{days:g} days"
 
 
 def calls_of(curve: CapacityCurve, row: int) -> dict[str, Any] | None:

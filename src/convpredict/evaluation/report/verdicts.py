@@ -46,7 +46,11 @@ def judge_calibration(judged: Mapping[str, Any]) -> Verdict:
         way = "too timid" if slope["low"] > 1 else "too extreme"
         text = f"slope {decimal(slope['value'], 2)} {brackets(slope['low'], slope['high'], 2)}"
         return Verdict(
-            question, "In total", "open", figures, f"the interval holds 1, but high and low are {way}: {text}"
+            question,
+            "In total only",
+            "open",
+            figures,
+            f"the interval holds 1, but high and low are {way}: {text}",
         )
     return Verdict(question, "Yes", "good", figures, "the interval holds 1")
 

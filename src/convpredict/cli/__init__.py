@@ -16,9 +16,10 @@ from . import scoring  # isort: skip
 from . import scorecards  # isort: skip
 from . import tuning  # isort: skip
 from . import leakage  # isort: skip
+from . import backtesting  # isort: skip
 from .app import app, show
 
-__all__ = ["app", "data", "leakage", "main", "scorecards", "scoring", "training", "tuning"]
+__all__ = ["app", "backtesting", "data", "leakage", "main", "scorecards", "scoring", "training", "tuning"]
 
 _INTERRUPTED = 130
 _USAGE_ERROR: Any = typer.BadParameter.__base__

@@ -201,11 +201,12 @@ def map_features(
     """Apply a function to the feature tables of several (observations, feature set), reading the history once.
 
     The interactions are read and indexed once for all requests, however many there are. ``function`` gets the
-    number of the request and a record batch, in the thread that built it. Yields the number of the request, the
+    number of the request and a record batch, in the thread that built it; the batch's memory is filled again
+    afterwards, so nothing may keep it. Yields the number of the request, the
     position of the batch's first row among its observations, and the result. Parameters otherwise as in
     :func:`~convpredict.features.build.build_features`.
     """
-    watch, pool = Stopwatch(), MatrixPool()
+    watch = Stopwatch()
     observed = [Observed.from_table(table, history.n_leads) for table, _ in requests]
     plans = [plan_events(wanted.columns, wanted.vocabularies) for _, wanted in requests]
     lead_rows = np.concatenate([np.zeros(0, np.int32), *(one.lead_rows for one in observed)])
@@ -235,7 +236,9 @@ def map_features(
             schema = feature_schema(wanted.columns, table.schema.field("lead_id").type)
             coding = code_values(plan, {name: store.values(name) for name in plan.read_categories})
             builders.append(
-                _Builder(history, one, wanted.columns, plan, coding, tables, schema, store, watch, pool)
+                _Builder(
+                    history, one, wanted.columns, plan, coding, tables, schema, store, watch, MatrixPool()
+                )
             )
 
         def work(bucket_range: BucketRange) -> list[tuple[int, int, Result]]:
@@ -247,7 +250,8 @@ def map_features(
                 for batch in builder.walk(bucket, first, end, rows):
                     results.append((number, first, function(number, batch.rows)))
                     first += batch.rows.num_rows
-                    pool.give(batch.matrices)
+                    if builder.pool is not None:
+                        builder.pool.give(batch.matrices)
             return results
 
         wanted_buckets = [b for b in store.buckets if b.observation_begin < b.observation_end]

@@ -1,0 +1,138 @@
+"""Score every open lead on many nights with the models of the time, reading and indexing the history once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ..config.base import Duration
+from ..engines.buckets import BUCKET_EVENTS
+from ..errors import ConfigError
+from ..features.batches import map_features
+from ..features.time_rule import NEVER, observation_bounds
+from ..history.history import TIMESTAMP, History
+from ..models.batch_scoring import BatchScorer
+from ..models.bundle import Bundle
+from ..training.labels import label_column, label_observations
+from ..training.lead_times import LeadTimes, microseconds_of, to_microseconds
+
+NOT_JUDGED = -1
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A model and the nights on which it scores, ascending; ``trained_at`` is all that it knew."""
+
+    bundle: Bundle
+    trained_at: datetime
+    nights: tuple[datetime, ...]
+
+
+@dataclass(frozen=True)
+class NightScores:
+    """Scores of all open leads on all nights, one row per lead and night, sorted by lead and night.
+
+    ``lead_row`` int32, ``night`` int16 (position in ``nights``), ``p`` float64, ``points`` float64 (None
+    without a scorecard), ``label`` int8: 1 or 0, -1 where the outcome is not known yet, or the lead had converted
+    although that was not yet recorded.
+    """
+
+    nights: tuple[datetime, ...]
+    lead_row: NDArray[np.int32] = field(repr=False)
+    night: NDArray[np.int16] = field(repr=False)
+    p: NDArray[np.float64] = field(repr=False)
+    points: NDArray[np.float64] | None = field(repr=False)
+    label: NDArray[np.int8] = field(repr=False)
+
+
+def score_nights(
+    history: History,
+    stretches: Sequence[Stretch],
+    *,
+    max_age: Duration | None = None,
+    bucket_events: int = BUCKET_EVENTS,
+    progress: Callable[[float], None] | None = None,
+) -> NightScores:
+    """Score the open leads of every night as :func:`.scores.score_open_leads` would have done then, to the bit.
+
+    Which leads are open is what was known on the night: a conversion that was recorded later does not show.
+    Raises ConfigError for nights that do not ascend.
+    """
+    nights = tuple(night for stretch in stretches for night in stretch.nights)
+    instants = np.array([to_microseconds(night) for night in nights], np.int64)
+    if bool((np.diff(instants) <= 0).any()):
+        raise ConfigError("the nights of a backtest must ascend from one model to the next; sort them")
+    outcome = stretches[0].bundle.outcome if stretches else "conversion"
+    lead_row, night = open_on_nights(history, instants, max_age, outcome)
+    cutoff = instants[night]
+    bounds = np.cumsum([0, *(len(stretch.nights) for stretch in stretches)])
+    positions = [np.flatnonzero((night >= low) & (night < high)) for low, high in pairwise(bounds)]
+    scorers = [BatchScorer.of(stretch.bundle) for stretch in stretches]
+    with_points = bool(stretches) and all(stretch.bundle.scorecard is not None for stretch in stretches)
+    p = np.empty(len(lead_row))
+    points = np.empty(len(lead_row)) if with_points else None
+
+    def score(number: int, batch: pa.RecordBatch) -> tuple[Any, Any]:
+        return scorers[number].probability(batch), scorers[number].points(batch) if with_points else None
+
+    requests = [
+        (_observation_table(lead_row[rows], cutoff[rows]), stretch.bundle.feature_set)
+        for rows, stretch in zip(positions, stretches, strict=True)
+    ]
+    results = map_features(history, requests, score, bucket_events=bucket_events, progress=progress)
+    for number, first, (probability, own_points) in results:
+        rows = positions[number][first : first + len(probability)]
+        p[rows] = probability
+        if points is not None:
+            points[rows] = own_points
+    label = np.full(len(lead_row), NOT_JUDGED, np.int8)
+    if stretches:
+        horizon = stretches[0].bundle.horizon
+        known = label_observations(history, _observation_table(lead_row, cutoff), [horizon], outcome)
+        label = known[label_column(horizon)].fill_null(NOT_JUDGED).to_numpy().astype(np.int8)
+    return NightScores(nights, lead_row, night, p, points, label)
+
+
+def open_on_nights(
+    history: History, nights: NDArray[np.int64], max_age: Duration | None, outcome: Any = "conversion"
+) -> tuple[NDArray[np.int32], NDArray[np.int16]]:
+    """Lead row and night (a position in ``nights``, ascending µs) of every lead open on every night, sorted."""
+    times = LeadTimes.of(history, outcome)
+    ended, undated = _conversion_known_at(history) if outcome == "conversion" else (times.converted_at, None)
+    oldest = max_age.microseconds if max_age is not None else NEVER
+    first, *ends = observation_bounds(times.created_at, ended, times.lost_at, oldest)
+    low = np.searchsorted(nights, first)
+    high = np.maximum(low, np.searchsorted(nights, np.minimum.reduce(ends)))
+    if undated is not None:
+        high[undated] = low[undated]
+    count = high - low
+    begins = np.cumsum(count) - count
+    lead_row = np.repeat(np.arange(history.n_leads, dtype=np.int32), count)
+    night = np.arange(len(lead_row)) - np.repeat(begins - low, count)
+    return lead_row, night.astype(np.int16)
+
+
+def _conversion_known_at(history: History) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """When each lead's conversion was known (µs), and which conversions have no date of any kind."""
+    rows = history.conversions["lead_row"].to_numpy()
+    converted = microseconds_of(history.conversions["converted_at"], missing=-NEVER)
+    recorded = microseconds_of(history.conversions["recorded_at"], missing=-NEVER)
+    known = np.maximum(converted, recorded)
+    known_at = np.full(history.n_leads, NEVER, np.int64)
+    undated = np.zeros(history.n_leads, np.bool_)
+    undated[rows] = known == -NEVER
+    known_at[rows] = np.where(known == -NEVER, NEVER, known)
+    return known_at, undated
+
+
+def _observation_table(lead_row: NDArray[np.int32], cutoff: NDArray[np.int64]) -> pa.Table:
+    """Observations whose leads are named by their row: no texts are held for millions of them."""
+    rows = pa.array(lead_row)
+    return pa.table({"lead_row": rows, "lead_id": rows, "cutoff": pa.array(cutoff).cast(TIMESTAMP)})

@@ -57,7 +57,7 @@ def capacity_curve(
     *,
     revenue: ArrayLike | None = None,
     horizon_days: float = 30.0,
-    capacities: int = 100,
+    capacities: int = 80,
     also_per_week: ArrayLike = (),
     resamples: int = 500,
     confidence: float = 0.95,
@@ -191,7 +191,8 @@ class _Ranked:
     def expected(self, sizes: Floats, instant: NDArray[np.int64], horizon_us: int, amounts: Floats) -> Floats:
         """Sums of the amounts, shape (rows, k), over the listed rows: shape (capacities, k).
 
-        Each row counts by its place on the list, times the part of its horizon that is new.
+        Each row counts by its place on the list, times the part of its horizon that is new: all of it, but for
+        what an earlier list covers with the chance that the lead was on it.
         """
         sums = np.zeros((len(sizes), amounts.shape[1]))
         edges = np.append(np.flatnonzero(np.diff(self.list_of_group[self.group], prepend=-1)), len(self.row))
@@ -199,13 +200,14 @@ class _Ranked:
         for k, size in enumerate(sizes):
             place = self.on_list(np.array([size]), every_group)[0][self.group]
             covered_to = np.full(self.lead.max() + 1, np.iinfo(np.int64).min)
+            listed = np.zeros(len(covered_to))
             for start, end in pairwise(edges.tolist()):
                 here = start + np.flatnonzero(place[start:end])
-                at, lead = instant[self.row[here]], self.lead[here]
-                new = np.clip((at + horizon_us - np.maximum(covered_to[lead], at)) / horizon_us, 0.0, 1.0)
-                sums[k] += (place[here] * new) @ amounts[self.row[here]]
-                sure = place[here] >= 0.5
-                covered_to[lead[sure]] = at[sure] + horizon_us
+                at, lead, chance = instant[self.row[here]], self.lead[here], place[here]
+                old = np.clip((np.maximum(covered_to[lead], at) - at) / horizon_us, 0.0, 1.0)
+                sums[k] += (chance * (1.0 - listed[lead] * old)) @ amounts[self.row[here]]
+                listed[lead] = 1.0 - (1.0 - chance) * np.where(old > 0, 1.0 - listed[lead], 1.0)
+                covered_to[lead] = at + horizon_us
         return sums
 
 

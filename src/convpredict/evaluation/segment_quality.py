@@ -15,6 +15,7 @@ from .segments import calibration_by_segment
 
 OTHERS = "(all others)"
 MISSING = "(not given)"
+DEFAULT_SHARES = np.unique(np.round([*np.geomspace(0.005, 1, 60), 0.01, 0.02, 0.05, 0.1, 0.2, 0.5], 4))
 FEWEST_LEADS = 10
 """A value that fewer leads have is told with the others: it would speak of single people."""
 FEWEST_POSITIVES = 5
@@ -102,13 +103,14 @@ def gain_with_interval(
     """Share of the converters captured at each top share of the list, with intervals, for several scores.
 
     Returns by name of the score a frame with ``share``, ``captured``, ``captured_low``, ``captured_high``
-    and the same for ``lift`` (captured / share). ``shares`` defaults to 60 from half a percent to 1.
+    and the same for ``lift`` (captured / share). ``shares`` defaults to about 60 from half a percent to 1, among them
+    1, 2, 5, 10, 20 and 50 %.
 
     >>> tables = gain_with_interval([1, 0, 0, 0], {"model": [4, 3, 2, 1]}, list("abcd"), shares=[.25, 1])
     >>> tables["model"][["captured", "lift"]].values.tolist()
     [[1.0, 4.0], [1.0, 1.0]]
     """
-    at = np.geomspace(0.005, 1, 60) if shares is None else np.asarray(shares, np.float64)
+    at = np.asarray(DEFAULT_SHARES if shares is None else shares, np.float64)
     wanted = [float(share) for share in at]
     rankings = [Ranking(label, score) for score in scores.values()]
     drawn = resample_leads(

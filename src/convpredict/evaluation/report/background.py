@@ -53,6 +53,16 @@ def value_view(inputs: ReportInputs) -> View | None:
     return view if view["chart"] or view["tables"] else None
 
 
+METRIC_TITLES = {
+    "normalised_gini": "Normalised Gini ↑",
+    "spearman": "Rank correlation ↑",
+    "decile_mape": "Error by tenths (MAPE) ↓",
+    "total_ratio": "Predicted / actual → 1",
+    "rmse": "RMSE ↓",
+    "mae": "MAE ↓",
+    "coverage": "Coverage of the interval",
+    "mean_width": "Mean width of the interval",
+}
 VALUE_TITLES = {"model": "model", "same_value": "one value for all", "zero": "nothing"}
 
 
@@ -61,7 +71,10 @@ def _value_table(found: Mapping[str, Any]) -> View:
     who = [name for name, entries in found.items() if isinstance(entries, Mapping)]
     names = dict.fromkeys(name for each in who for name in found[each])
     rows = [
-        {"title": _title(name), "cells": [_value_cell(found[each].get(name)) for each in who]}
+        {
+            "title": METRIC_TITLES.get(name, _title(name)),
+            "cells": [_value_cell(found[each].get(name)) for each in who],
+        }
         for name in names
     ]
     for name, figure in found.items():
@@ -77,7 +90,7 @@ def _value_cell(entry: Any) -> dict[str, str]:
     value: Any = whole.get("value")
     if value is None:
         return {"value": "–", "interval": ""}
-    return entry_text(whole, 0 if abs(value) >= 1000 else 3)
+    return entry_text(whole, 0 if abs(value) >= 100 else 3)
 
 
 def horizons_view(inputs: ReportInputs) -> View | None:

@@ -146,7 +146,7 @@ def prior_deviation_of(n_columns: int) -> float:
     >>> [round(prior_deviation_of(n), 2) for n in (3, 25, 130)]
     [0.39, 0.14, 0.06]
     """
-    return _LOGIT_DEVIATION / max(n_columns, 1) ** 0.5
+    return float(_LOGIT_DEVIATION / max(n_columns, 1) ** 0.5)
 
 
 def fit_logistic(

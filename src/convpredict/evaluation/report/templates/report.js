@@ -41,7 +41,7 @@
         var found = at(who + "_conversions");
         set(who + "-calls-each", found > 0 ? count(at("calls") / found) + " calls for each" : "none found");
         if (at(who + "_expected_revenue") !== null) { set(who + "-revenue", money(at(who + "_expected_revenue"))); }
-        if (at(who + "_revenue") !== null) { set(who + "-brought", "brought " + money(at(who + "_revenue"))); }
+        if (at(who + "_revenue") !== null) { set(who + "-brought", "brought " + money(at(who + "_revenue")) + " so far"); }
       });
       if (at("gain") !== null) {
         var gain = at("gain");

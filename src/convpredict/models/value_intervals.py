@@ -13,7 +13,7 @@ from convpredict.errors import BundleError
 
 from .calibration import Floats
 
-LEADS_PER_BIN = 150
+LEADS_PER_BIN = 200
 MOST_BINS = 5
 
 
@@ -22,9 +22,9 @@ class ConformalInterval:
     """The interval ``[low * prediction, high * prediction]``, with factors by the size of the prediction.
 
     ``edges`` (ascending) divide the predictions into one more bins than there are edges. The factors are
-    quantiles of revenue / prediction of leads that the prediction had not seen; no revenue is the ratio 0, so that
-    the lower end is 0 where zeros are frequent. Each tail is left out on its own, so that the interval is as skewed
-    as the revenue is. A converted lead exchangeable with those lies within with the probability ``coverage``.
+    quantiles of revenue / prediction of leads that the prediction had not seen; no revenue is the ratio 0. Each tail
+    is left out on its own, so that the interval is as skewed as the revenue is; where zeros are so frequent that the
+    lower end is 0, nothing lies below, and the upper tail is all that is left out. A converted lead exchangeable with those lies within with the probability ``coverage``.
 
     Source: Vovk, Gammerman & Shafer (2005), Algorithmic learning in a random world, 4.5 (by category of the
     prediction); Romano, Patterson & Candès (2019) on tails of their own.
@@ -101,13 +101,15 @@ def fit_interval(
 
 
 def _tails(ratio: Floats, weight: Floats, coverage: float) -> tuple[float, float]:
-    """The ranks floor((n + 1) a) and ceil((n + 1) (1 - a)) of n leads, a = (1 - coverage) / 2."""
+    """The ranks floor((n + 1) a) and ceil((n + 1) (1 - a)) of n leads, a = (1 - coverage) / 2 (or all on top)."""
     order = np.argsort(ratio, kind="stable")
     cumulated = np.cumsum(weight[order])
     leads, tail = float(cumulated[-1]), (1.0 - coverage) / 2.0
     lower = np.floor((leads + 1.0) * tail + 1e-9)
     upper = np.ceil((leads + 1.0) * (1.0 - tail) - 1e-9)
     first = int(np.searchsorted(cumulated, lower - 1e-9)) if lower > 0 else 0
+    if ratio[order[first]] <= 0:
+        upper = np.ceil((leads + 1.0) * coverage - 1e-9)
     last = min(int(np.searchsorted(cumulated, upper - 1e-9)), len(order) - 1)
     return float(ratio[order[first]]), float(ratio[order[last]])
 

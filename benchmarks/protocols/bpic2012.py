@@ -107,7 +107,7 @@ def xgboost_predictions(data: Path, training_set: TrainingSet, test: pd.DataFram
     for name, encode in encodings.items():
         model = XGBClassifier(
             n_estimators=300, learning_rate=0.05, max_depth=6, subsample=0.8, colsample_bytree=0.5,
-            tree_method="hist", random_state=0, n_jobs=2,
+            tree_method="hist", random_state=0, n_jobs=1,
         )  # fmt: skip
         result[name] = model.fit(encode(learn), label).predict_proba(encode(judge))[:, 1]
     return result

@@ -112,10 +112,9 @@ def _with_interval(value: float, draws: np.ndarray) -> tuple[float, float, float
 
 def _weighed(metric: str, label: np.ndarray, repeats: np.ndarray) -> Callable[[np.ndarray | None], float]:
     """The metric as a function of row weights; rankings are sorted once, not once per resample."""
-    if metric == "auc":
-        rankings = [Ranking(label, score) for score in repeats]
-        ones = np.ones(len(label))
-        return lambda weight: float(np.mean([r.auc(ones if weight is None else weight) for r in rankings]))
+    if metric in ("auc", "average_precision"):
+        rankings = [getattr(Ranking(label, score), metric) for score in repeats]
+        return lambda weight: float(np.mean([ranking(weight) for ranking in rankings]))
     function = METRICS[metric]
     return lambda weight: float(np.mean([function(label, score, weight=weight) for score in repeats]))
 

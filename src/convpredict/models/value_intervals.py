@@ -22,9 +22,10 @@ class ConformalInterval:
     """The interval ``[low * prediction, high * prediction]``, with factors by the size of the prediction.
 
     ``edges`` (ascending) divide the predictions into one more bins than there are edges. The factors are
-    quantiles of revenue / prediction of leads that the prediction had not seen; no revenue is the ratio 0. Each tail
-    is left out on its own, so that the interval is as skewed as the revenue is; where zeros are so frequent that the
-    lower end is 0, nothing lies below, and the upper tail is all that is left out. A converted lead exchangeable with those lies within with the probability ``coverage``.
+    quantiles of revenue / prediction of leads that the prediction had not seen; no revenue is the ratio 0. Each
+    tail is left out on its own, so that the interval is as skewed as the revenue is; where zeros are so frequent
+    that the lower end is 0, nothing lies below, and the upper tail is all that is left out. A converted lead that
+    is exchangeable with those lies within with the probability ``coverage``.
 
     Source: Vovk, Gammerman & Shafer (2005), Algorithmic learning in a random world, 4.5 (by category of the
     prediction); Romano, Patterson & Candès (2019) on tails of their own.

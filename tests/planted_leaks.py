@@ -97,6 +97,8 @@ def simulated_frames(folder: Path, *, leads: int = 4500, seed: int = 3) -> Frame
     )
     known = conversions[conversions["converted_at"] < cut]
     events = events[(events["occurred_at"] < cut) & events["lead_id"].isin(people["lead_id"])]
+    for name in people.columns[people.dtypes == "category"]:
+        people[name] = people[name].astype(object)
     people.loc[people["lost_at"] >= cut, "lost_at"] = pd.NaT
     return Frames(
         people[["lead_id", "created_at", "lost_at", *ATTRIBUTES]],

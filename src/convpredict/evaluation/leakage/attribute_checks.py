@@ -221,7 +221,7 @@ def check_strength(column: Column, setting: Setting, *, skip_warning: bool = Fal
             "auc": strength.auc,
             "auc_low": strength.low,
             "auc_high": strength.high,
-            "written_with_age": aged.value if aged is not None else None,
+            "written_with_outcome": aged.value if aged is not None else None,
         },
     )
 
@@ -257,8 +257,10 @@ def _aged_words(aged: HindsightShare | None) -> str:
     if aged is None or not (aged.confirms or aged.contradicts):
         return ""
     if aged.confirms:
-        return "; young leads do not have it yet, so that it was written as outcomes came"
-    return "; yet young leads have it as often as old ones"
+        return (
+            "; young open leads do not have it more often, though some will convert: it came with the outcome"
+        )
+    return "; yet young open leads have it more often, as it is with what is known from the start"
 
 
 def _figures(against: Association, aged: HindsightShare | None) -> dict[str, float | int | str | None]:
@@ -268,5 +270,5 @@ def _figures(against: Association, aged: HindsightShare | None) -> dict[str, flo
         "odds_ratio": against.odds_ratio,
         "odds_ratio_low": against.low,
         "odds_ratio_high": against.high,
-        "written_with_age": aged.value if aged is not None else None,
+        "written_with_outcome": aged.value if aged is not None else None,
     }

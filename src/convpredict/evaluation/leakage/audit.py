@@ -19,7 +19,7 @@ from convpredict.training.training_set import TrainingSet
 from .attribute_checks import Setting, check_attributes
 from .columns import Column, column_of
 from .duplicate_checks import attribute_signature, check_duplicates, event_signature
-from .event_checks import check_entry_order, check_events
+from .event_checks import check_events
 from .feature_checks import check_collapse, check_features
 from .findings import Finding, LeakageReport
 from .order_checks import check_order, check_outcome_rates, check_row_order, id_numbers, is_an_id
@@ -88,7 +88,6 @@ def _over_leads(
     report(0.3)
     if not purchases:
         yield from check_events(history, setting)
-        yield from check_entry_order(history, setting)
     report(0.5)
     yield from _across_the_split(history, training_set, columns, setting)
 

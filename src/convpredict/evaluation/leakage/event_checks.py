@@ -20,17 +20,16 @@ from .view import DAY_US, LeadView, hindsight_share
 EVENT_LEAST_SHARE = 0.8
 EVENT_LEAST_ODDS = 20.0
 EVENT_CONFIRMED_ODDS = 3.0
-ENTERED_LATE_SHARE = 0.2
-ENTERED_LATE_ODDS = 4.0
+EVENT_LEAST_GAP = 0.15
 _EARLY_DAYS = 7
 _LEAST_LEADS = 15
 _MOST_VALUES = 60
-_HOUR_US = 3_600_000_000
-_NEIGHBOURS = 201
 
 _EVENT_REMEDY = (
     "Leave '{name}' out of the interactions, end the history before it, or give recorded_at (when entered)."
 )
+_PAST = ", but not more often for young open leads, some of which will convert: it is entered later and dated back"
+_PERHAPS = "; so strong a sign so early is mostly entered later and dated back"
 
 
 @dataclass(frozen=True)
@@ -55,16 +54,17 @@ def check_events(history: History, setting: Setting) -> Iterator[Finding]:
     if view.converted_us is None or not history.n_interactions:
         return
     columns = ["kind", *(name for name, kind in history.interaction_attributes.items() if kind == "category")]
-    flagged: set[bytes] = set()
+    by_kind: set[bytes] = set()
     for column in columns:
         found = list(_occurrences(history, view, column))
-        z = critical_value(3 * sum(1 for _ in found) * len(columns))
+        z = critical_value(3 * len(found) * len(columns))
         for occurrence in found:
+            mark = np.packbits(occurrence.holders).tobytes()
+            if column != "kind" and mark in by_kind:
+                continue
             for finding in _check_occurrence(occurrence, view, z):
-                mark = np.packbits(occurrence.holders).tobytes()
-                if mark not in flagged:
-                    flagged.add(mark)
-                    yield finding
+                by_kind.add(mark)
+                yield finding
 
 
 def _occurrences(history: History, view: LeadView, column: str) -> Iterator[Occurrence]:
@@ -159,18 +159,22 @@ def _check_early(occurrence: Occurrence, view: LeadView, z: float) -> Iterator[F
     if int(occurrence.early.sum()) < _LEAST_LEADS or view.created_us is None:
         return
     against = associate(occurrence.early, view.outcome, view.stratum, z)
-    if against.low < EVENT_CONFIRMED_ODDS:
+    if against.low < EVENT_CONFIRMED_ODDS or against.converted - against.others < EVENT_LEAST_GAP:
         return
-    aged = hindsight_share(occurrence.early.astype(np.float64), view)
-    if aged is None or not aged.confirms:
+    aged = hindsight_share(occurrence.early.astype(np.float64), view, least_age_days=_EARLY_DAYS)
+    confirmed = aged is not None and aged.confirms
+    share = float(view.outcome[occurrence.early].mean())
+    if not confirmed and (
+        against.low < EVENT_LEAST_ODDS or share < 0.5 or (aged is not None and aged.contradicts)
+    ):
         return
     yield Finding(
         "backdated",
         (occurrence.name,),
-        "severe",
+        "severe" if confirmed else "warning",
         f"'{occurrence.name}' in the first {_EARLY_DAYS} days is found for {against.converted:.0%} of the converted "
-        f"leads and for {against.others:.0%} of the others of the same age (odds ratio {against.odds_ratio:.3g}), "
-        "but young leads do not have it yet: it is entered later, with a date in the past.",
+        f"leads and for {against.others:.0%} of the others of the same age (odds ratio {against.odds_ratio:.3g}, at "
+        f"least {against.low:.3g}){_PAST if confirmed else _PERHAPS}.",
         "A cutoff sees it before anybody had entered it.",
         _EVENT_REMEDY.format(name=occurrence.name),
         {
@@ -178,58 +182,6 @@ def _check_early(occurrence: Occurrence, view: LeadView, z: float) -> Iterator[F
             "others": against.others,
             "odds_ratio": against.odds_ratio,
             "odds_ratio_low": against.low,
-            "written_with_age": aged.value,
+            "written_with_outcome": aged.value if aged is not None else None,
         },
     )
-
-
-def check_entry_order(history: History, setting: Setting) -> Iterator[Finding]:
-    """Kinds whose event ids are far higher than their dates say: entered later, without ``recorded_at``.
-
-    Only where ids (or the order in the source) follow the time closely over all interactions. The time of
-    entry is told by the dates of the events with neighbouring ids.
-    """
-    view = setting.view
-    if view.converted_us is None or history.n_interactions < 1000:
-        return
-    place = np.full(history.n_leads, -1, np.intp)
-    place[view.lead_row] = np.arange(len(view))
-    step = max(1, history.n_interactions // 2_000_000)
-    table = history.query(
-        "SELECT lead_row, occurred_at, visible_at, kind FROM interactions "
-        f"WHERE tie % {step} = 0 ORDER BY tie, occurred_at, lead_row, kind"
-    )
-    lead, occurred = table["lead_row"].to_numpy(), table["occurred_at"].to_numpy()
-    entered = pd.Series(occurred).rolling(_NEIGHBOURS, center=True, min_periods=1).median().to_numpy()
-    lag = entered - table["visible_at"].to_numpy()
-    if np.mean(np.abs(entered - occurred) < DAY_US) < 0.6:
-        return
-    late = lag > 2 * DAY_US
-    row = place[lead]
-    kinds = np.array([str(kind) for kind in table["kind"].to_pylist()])
-    known = np.flatnonzero(row >= 0)
-    for kind in np.unique(kinds[known[late[known]]]):
-        of_kind = known[kinds[known] == kind]
-        backdated = of_kind[late[of_kind]]
-        holders = np.zeros(len(view), np.bool_)
-        holders[row[backdated]] = True
-        if len(backdated) < ENTERED_LATE_SHARE * len(of_kind) or holders.sum() < _LEAST_LEADS:
-            continue
-        against = associate(holders, view.outcome, view.stratum, setting.z)
-        strong = against.low >= ENTERED_LATE_ODDS
-        yield Finding(
-            "entered_late",
-            (str(kind),),
-            "severe" if strong else "warning",
-            f"{len(backdated):,} of {len(of_kind):,} interactions '{kind}' have event ids of much later ones (median "
-            f"{np.median(lag[backdated]) / DAY_US:.0f} days): they were entered later than they are dated, for "
-            f"{against.converted:.0%} of the converted leads and {against.others:.0%} of the others.",
-            "A cutoff sees them before anybody had entered them.",
-            f"Give recorded_at for '{kind}': when it was entered.",
-            {
-                "late": len(backdated),
-                "interactions": len(of_kind),
-                "converted": against.converted,
-                "others": against.others,
-            },
-        )

@@ -18,8 +18,12 @@ MOST_LEADS = 50_000
 _COHORTS = 20
 _FINE_COHORTS = 40
 _LEAST_LEADS_A_COHORT = 50
-_LEAST_SPREAD_OF_MATURITY = 0.3
-_SPREAD = 2.5
+_LEAST_COHORTS = 8
+_LEAST_AT_RISK = 50
+_LEAST_OPEN = 200
+_LEAST_CONVERTED = 30
+_LEAST_SPREAD_TO_COME = 0.3
+_SPREAD = 2.0
 _KNUTH = 2_654_435_761
 
 
@@ -29,7 +33,8 @@ class LeadView:
 
     ``outcome`` tells who converted (dated or not), ``stratum`` the cohort by creation inside which leads are
     compared, ``expected`` the share of converted leads in it, ``maturity`` the share of all conversions that
-    come up to the lead's age. Times in µs; without times (a table) ``created_us`` is None.
+    come up to the lead's age, ``ever_converted`` the share of leads that converts in the end. Times in µs;
+    without times (a table) ``created_us`` is None.
     """
 
     outcome: NDArray[np.bool_]
@@ -40,6 +45,7 @@ class LeadView:
     converted_us: NDArray[np.int64] | None = None
     fine_stratum: NDArray[np.intp] | None = None
     maturity: Floats | None = None
+    ever_converted: float = 0.0
     known_until_us: int = 0
 
     def __len__(self) -> int:
@@ -73,7 +79,7 @@ class LeadView:
             created,
             converted,
             _cohorts(created, _FINE_COHORTS),
-            _maturity(created, converted, known_until),
+            *_maturity(created, converted, known_until),
             known_until,
         )
 
@@ -99,25 +105,27 @@ def _cohorts(created: NDArray[np.int64], most: int) -> NDArray[np.intp]:
     return np.unique(np.searchsorted(edges, created, side="right"), return_inverse=True)[1]
 
 
-def _maturity(created: NDArray[np.int64], converted: NDArray[np.int64], known_until: int) -> Floats:
-    """Kaplan and Meier's share of conversions up to each lead's age, relative to that at the highest age."""
+def _maturity(
+    created: NDArray[np.int64], converted: NDArray[np.int64], known_until: int
+) -> tuple[Floats, float]:
+    """Kaplan and Meier's share of conversions up to each lead's age, relative to the share that ever converts."""
     dated = converted != NEVER
     span = np.where(dated, converted - created, known_until - created)
     order = np.argsort(span, kind="stable")
     at_risk = len(span) - np.arange(len(span))
-    survival = np.cumprod(1.0 - dated[order] / at_risk)
-    reached = 1.0 - survival
-    if not len(reached) or reached[-1] <= 0:
-        return np.ones(len(span))
-    age = known_until - created
-    place = np.searchsorted(span[order], age, side="right") - 1
-    at_age: Floats = np.where(place >= 0, reached[np.maximum(place, 0)], 0.0) / reached.max()
-    return at_age
+    reached = 1.0 - np.cumprod(1.0 - dated[order] / at_risk)
+    trusted = reached[: max(1, len(span) - _LEAST_AT_RISK)]
+    ever = float(trusted[-1]) if len(reached) else 0.0
+    if ever <= 0:
+        return np.ones(len(span)), 0.0
+    place = np.searchsorted(span[order], known_until - created, side="right") - 1
+    at_age = np.where(place >= 0, reached[np.maximum(place, 0)], 0.0)
+    return np.minimum(at_age / ever, 1.0), ever
 
 
 @dataclass(frozen=True)
 class HindsightShare:
-    """How much of a score's gap between converted and other leads only comes as leads age: 0 none, 1 all."""
+    """How much of a score's gap between converted and other leads was written with the outcome: 0 none, 1 all."""
 
     value: float
     low: float
@@ -125,44 +133,49 @@ class HindsightShare:
 
     @property
     def confirms(self) -> bool:
-        """The score was written as outcomes came: young leads do not have it yet."""
+        """Young open leads score no higher than old ones, though some of them will convert."""
         return self.low > 0.25 and self.value > 0.5
 
     @property
     def contradicts(self) -> bool:
-        """Young leads have it as often as old ones, and that is known well enough."""
+        """Young open leads score as much higher as those among them that will convert account for."""
         return self.high < 0.6
 
 
-def hindsight_share(score: Floats, view: LeadView) -> HindsightShare | None:
-    """Whether a score of the leads grows with their age as their outcomes do.
+def hindsight_share(score: Floats, view: LeadView, *, least_age_days: float = 0.0) -> HindsightShare | None:
+    """Tell a score that was there from the start from one that was written as outcomes came.
 
-    What is known at creation is spread alike over young and old cohorts. What is written at (or towards) the
-    conversion is rarer among young leads, by the gap between converted and other leads times the conversions
-    that are still to come. The mean score of each cohort is regressed on its maturity, with a linear trend;
-    the result is divided by what full hindsight would give. None where all leads are about equally mature.
+    Only leads that have not converted are looked at. Some of the young ones will: if the score was there from
+    the start, young open leads score higher than old ones, by the gap between converted and other leads times
+    the share that is still to convert, r = q (1 - m) / (1 - q m) with m the lead's maturity and q the share
+    that converts in the end. If it is written with the outcome, they do not. The mean score of each cohort is
+    regressed on r, with a linear trend; the result is one minus the slope over the gap. None where cohorts
+    hardly differ in r. Leads younger than ``least_age_days`` are left out.
     """
-    if view.maturity is None or view.fine_stratum is None:
+    if view.maturity is None or view.fine_stratum is None or view.created_us is None:
         return None
-    size = np.bincount(view.fine_stratum)
-    mean = np.bincount(view.fine_stratum, weights=score) / size
-    maturity = np.bincount(view.fine_stratum, weights=view.maturity) / size
-    grown = view.maturity >= 0.8
-    if len(size) < 8 or np.ptp(maturity) < _LEAST_SPREAD_OF_MATURITY or grown.sum() < 100:
+    old_enough = view.known_until_us - view.created_us >= least_age_days * DAY_US
+    is_open = ~view.outcome & old_enough
+    if is_open.sum() < _LEAST_OPEN or view.outcome.sum() < _LEAST_CONVERTED:
         return None
-    converted = view.outcome[grown]
-    if not converted.any() or converted.all():
+    ever = view.ever_converted
+    to_come = ever * (1 - view.maturity) / (1 - ever * view.maturity)
+    size = np.bincount(view.fine_stratum[is_open])
+    full = np.flatnonzero(size >= _LEAST_LEADS_A_COHORT / 5)
+    if len(full) < _LEAST_COHORTS:
         return None
-    gap = score[grown][converted].mean() - score[grown][~converted].mean()
-    full = gap * converted.mean() / view.maturity[grown].mean()
-    if full == 0:
+    mean = np.bincount(view.fine_stratum[is_open], weights=score[is_open])[full] / size[full]
+    remaining = np.bincount(view.fine_stratum[is_open], weights=to_come[is_open])[full] / size[full]
+    weight = size[full].astype(np.float64)
+    settled = is_open & (view.maturity >= np.median(view.maturity[is_open]))
+    gap = float(score[view.outcome].mean() - score[settled].mean())
+    if np.ptp(remaining) < _LEAST_SPREAD_TO_COME * ever or gap == 0:
         return None
-    design = np.column_stack([np.ones(len(size)), np.linspace(-1, 1, len(size)), maturity])
-    weighted = design * size[:, None]
-    inverse = np.linalg.inv(design.T @ weighted)
-    coefficients = inverse @ (weighted.T @ mean)
+    design = np.column_stack([np.ones(len(full)), np.linspace(-1, 1, len(full)), remaining])
+    inverse = np.linalg.inv(design.T @ (design * weight[:, None]))
+    coefficients = inverse @ (design.T @ (weight * mean))
     residual = mean - design @ coefficients
-    noise = max(float((size * residual**2).sum() / (len(size) - 3)), float(score.var()))
-    error = float(np.sqrt(noise * inverse[2, 2])) / abs(full)
-    value = float(coefficients[2] / full)
+    noise = max(float((weight * residual**2).sum() / (len(full) - 3)), float(score[is_open].var()))
+    error = float(np.sqrt(noise * inverse[2, 2])) / abs(gap)
+    value = 1.0 - float(coefficients[2]) / gap
     return HindsightShare(value, value - _SPREAD * error, value + _SPREAD * error)

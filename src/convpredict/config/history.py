@@ -218,7 +218,10 @@ def _check_attributes(name: str, table: TableConfig, columns: dict[str, Role]) -
 
 
 class ChannelDrift(Strict):
-    """From ``from_day`` on (counted from the start), the conversion hazard of a channel's leads is multiplied."""
+    """From ``from_day`` on (counted from the start), the conversion hazard of a channel's leads is multiplied.
+
+    The ``channel`` ``any`` stands for all of them.
+    """
 
     channel: str
     from_day: Annotated[int, Field(ge=0)]

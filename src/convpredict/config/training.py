@@ -87,7 +87,9 @@ class ModelConfig(Strict):
 
     ``auto`` sizes are chosen for the data at hand, by validation forward in time and by lead inside the
     training part. ``refit``: after the calibrator is chosen on the calibrate part, learn again from every row
-    whose label was known when the test part begins. ``monotone`` holds columns (names or globs) to a
+    whose label was known when the test part begins. ``immature``: what becomes of the rows before the test
+    part whose horizon had not ended when it begins; ``complete`` learns from them too, with what was known of
+    them then. ``monotone`` holds columns (names or globs) to a
     direction. ``lightgbm`` passes parameters on.
     """
 
@@ -107,6 +109,7 @@ class ModelConfig(Strict):
     monotone: dict[str, Literal[-1, 1]] = Field(default_factory=dict)
     lightgbm: dict[str, Any] = Field(default_factory=dict)
     refit: bool = True
+    immature: Literal["complete", "ignore"] = "complete"
     seed: Annotated[int, Field(ge=0, lt=2**31 - 50)] = 0
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from convpredict.config.base import Duration
 from convpredict.config.training import EvaluationConfig
 from convpredict.models.conversion import ConversionModel
+from convpredict.models.horizons import non_decreasing
 from convpredict.models.scorecard import Scorecard
 from convpredict.training.training_set import TrainingSet
 
@@ -61,9 +64,14 @@ def judge_test_part(
     scorecard: Scorecard | None,
     config: EvaluationConfig,
     *,
+    further: Mapping[Duration, ConversionModel] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Judgement:
-    """Judge model and scorecard on the same test observations, with intervals from resampling leads."""
+    """Judge model and scorecard on the same test observations, with intervals from resampling leads.
+
+    With models of ``further`` horizons, ``metrics["horizons"]`` holds the metrics and counts of every horizon, each
+    on the test rows whose own horizon has ended.
+    """
     part = training_set.part("test")
     label = training_set.y("test").to_numpy().astype(np.float64)
     p = model.predict_proba(training_set.X("test"))[:, 1]
@@ -82,6 +90,8 @@ def judge_test_part(
         part="test",
         progress=progress,
     )
+    if further:
+        metrics["horizons"] = _judge_horizons(training_set, p, further, config)
     predictions = pd.DataFrame(
         {
             "lead_id": part["lead_id"].to_numpy(),
@@ -93,3 +103,26 @@ def judge_test_part(
     )
     by_month = calibration_by_month(label, p, part["cutoff"], part["lead_id"], confidence=config.confidence)
     return Judgement(metrics, predictions, by_month, config.confidence)
+
+
+def _judge_horizons(
+    training_set: TrainingSet,
+    p: NDArray[np.float64],
+    further: Mapping[Duration, ConversionModel],
+    config: EvaluationConfig,
+) -> dict[str, Any]:
+    """Per horizon, the metrics of its probabilities as they are exported; null where only one class is known."""
+    part, X = training_set.part("test"), training_set.X("test")
+    primary = training_set.horizons[0]
+    probabilities = {horizon: model.predict_proba(X)[:, 1] for horizon, model in further.items()}
+    result: dict[str, Any] = {}
+    for horizon, values in non_decreasing(primary, {primary: p, **probabilities}).items():
+        known = training_set.outcomes("test", horizon)
+        ended = known.followed_us >= horizon.microseconds
+        label = known.label[ended]
+        if not len(label) or label.min() == label.max():
+            result[str(horizon)] = None
+            continue
+        judged = evaluate(label, values[ended], None, None, part["lead_id"][ended], config)["test"]
+        result[str(horizon)] = {**judged["model"], "counts": judged["counts"]}
+    return result

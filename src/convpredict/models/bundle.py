@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,11 +22,13 @@ from .calibration import Floats, SigmoidCalibrator, calibrator_from_dict
 from .capacity import Capacity
 from .conversion import ConversionModel
 from .encoding import Encoder
+from .horizons import non_decreasing
 from .logistic import Logistic
 from .scorecard import Scorecard
 from .scorecard_terms import term_to_dict, terms_from_list
 from .tree_check import check_trees
 from .trees import TreeEnsemble
+from .value import ValueModel
 
 _PARAMETERS = (
     "n_estimators",
@@ -45,8 +47,9 @@ _PARAMETERS = (
 class Bundle:
     """A fitted model with the feature set that it reads, and the scorecard that it is compared with.
 
-    ``horizon`` is how far after the cutoff a conversion counts; ``created_from`` the digest of the training
-    set's manifest. Nothing in a bundle tells the time it was made: the same inputs give the same bytes.
+    ``horizon`` is how far after the cutoff a conversion counts; ``further`` the models of further horizons;
+    ``outcome`` what is predicted; ``value`` what a conversion brings, where that is learnt; ``created_from`` the digest of the training set's manifest. Nothing in a
+    bundle tells the time it was made: the same inputs give the same bytes.
     """
 
     name: str
@@ -55,6 +58,14 @@ class Bundle:
     horizon: Duration
     scorecard: Scorecard | None = None
     created_from: str = ""
+    further: Mapping[Duration, ConversionModel] = field(default_factory=dict)
+    outcome: Literal["conversion", "purchase"] = "conversion"
+    value: ValueModel | None = None
+
+    @property
+    def horizons(self) -> tuple[Duration, ...]:
+        """All horizons, from the shortest to the longest."""
+        return tuple(sorted((self.horizon, *self.further)))
 
     @cached_property
     def files(self) -> Mapping[str, str]:
@@ -71,6 +82,33 @@ class Bundle:
 
         The table may hold further columns. Raises BundleError where it lacks one that the model reads.
         """
+        return np.ascontiguousarray(self.model.predict_proba(self._columns(features))[:, 1])
+
+    def predict_horizons(self, features: pd.DataFrame) -> dict[Duration, Floats]:
+        """The probabilities for every horizon, from the shortest to the longest, never falling.
+
+        That of ``horizon`` is the one that :meth:`predict` gives.
+        """
+        table = self._columns(features)
+        probabilities = {self.horizon: np.ascontiguousarray(self.model.predict_proba(table)[:, 1])}
+        for horizon, model in self.further.items():
+            probabilities[horizon] = np.ascontiguousarray(model.predict_proba(table)[:, 1])
+        return non_decreasing(self.horizon, probabilities)
+
+    def predict_value(self, features: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
+        """Expected revenue given a conversion, and the ends of its interval, in the currency of the data.
+
+        Raises BundleError where the bundle predicts no value.
+        """
+        if self.value is None:
+            raise BundleError(
+                "the bundle predicts no value; declare history.revenue and labels.value_horizon, and train again"
+            )
+        table = self._columns(features)
+        value = self.value.predict(table)
+        return value, *self.value.interval_.at(value)
+
+    def _columns(self, features: pd.DataFrame) -> pd.DataFrame:
         names = list(self.feature_set.model_names)
         missing = [name for name in names if name not in features.columns]
         if missing:
@@ -78,7 +116,7 @@ class Bundle:
                 f"the feature table lacks {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}, "
                 "which the model reads; build it with bundle.feature_set"
             )
-        return np.ascontiguousarray(self.model.predict_proba(features[names])[:, 1])
+        return features[names]
 
 
 def write_bundle(path: Path | str, bundle: Bundle) -> None:
@@ -111,12 +149,15 @@ def _seal(bundle: Bundle) -> dict[str, str]:
     files = {
         "features.json": bundle.feature_set.to_json(),
         "schema.json": canonical_json({"columns": model.encoder_.to_list()}, what="the schema"),
-        "calibrator.json": canonical_json(model.calibrator_.to_dict(), what="the calibrator"),
+        **_model_files(model, "", "trees/"),
     }
-    if model.logistic_ is not None:
-        files["logistic.json"] = canonical_json(model.logistic_.to_dict(), what="the logistic part")
-    for number, text in enumerate(model.trees_.texts):
-        files[f"trees/seed_{number:02d}.txt"] = text
+    for horizon, further in bundle.further.items():
+        _check_columns(further.encoder_, bundle.feature_set)
+        folder = f"horizon_{horizon}/"
+        files |= _model_files(further, folder, folder)
+    if bundle.value is not None:
+        _check_columns(bundle.value.encoder_, bundle.feature_set)
+        files |= {f"value/{name}": text for name, text in bundle.value.to_files().items()}
     card = bundle.scorecard
     if card is not None:
         files["scorecard.yaml"] = card.to_yaml()
@@ -128,55 +169,118 @@ def _seal(bundle: Bundle) -> dict[str, str]:
         "created_from": bundle.created_from,
         "versions": {package: version(package) for package in ("convpredict", "lightgbm")},
         "classes": _plain_classes(model.classes_),
+        **_describe_model(model),
+    }
+    if bundle.further:
+        head["further"] = {str(horizon): _describe_model(each) for horizon, each in bundle.further.items()}
+    if bundle.outcome != "conversion":
+        head["outcome"] = bundle.outcome
+    return seal(head, files)
+
+
+def _model_files(model: ConversionModel, folder: str, tree_folder: str) -> dict[str, str]:
+    files = {f"{folder}calibrator.json": canonical_json(model.calibrator_.to_dict(), what="the calibrator")}
+    if model.logistic_ is not None:
+        files[f"{folder}logistic.json"] = canonical_json(model.logistic_.to_dict(), what="the logistic part")
+    for number, text in enumerate(model.trees_.texts):
+        files[f"{tree_folder}seed_{number:02d}.txt"] = text
+    return files
+
+
+def _describe_model(model: ConversionModel) -> dict[str, Any]:
+    return {
         "parameters": {name: _plain(getattr(model, name)) for name in _PARAMETERS},
         "selection": model.selection_,
         "calibration_log_loss": model.calibration_log_loss_,
         "logistic_weight": model.logistic_weight_,
     }
-    return seal(head, files)
 
 
 def _restore(index: Mapping[str, Any], files: Mapping[str, str]) -> Bundle:
     feature_set = FeatureSet.from_json(files["features.json"])
     encoder = Encoder.from_list(parse_json(files["schema.json"], "schema.json")["columns"])
     _check_columns(encoder, feature_set)
-    n_columns = len(encoder.columns)
-    texts = [files[name] for name in sorted(files) if name.startswith("trees/")]
-    if not texts:
-        raise BundleError("the bundle has no trees; export it anew")
-    for number, text in enumerate(texts):
-        check_trees(text, n_columns, name=f"trees/seed_{number:02d}.txt")
-    model = ConversionModel(**{name: index["parameters"][name] for name in _PARAMETERS})
-    model.calibrators = tuple(model.calibrators)
-    model.classes_ = np.array(index["classes"])
-    model.encoder_ = encoder
-    model.n_features_in_ = n_columns
-    model.feature_names_in_ = np.array([column.name for column in encoder.columns], dtype=object)
-    model.selection_ = index["selection"]
-    model.capacity_ = Capacity(**{key: model.selection_[key] for key in Capacity.__dataclass_fields__})
-    model.trees_ = TreeEnsemble(texts, n_columns)
-    model.logistic_weight_ = float(index["logistic_weight"])
-    model.logistic_ = _read_logistic(files, encoder, model.logistic_weight_)
-    model.calibrator_ = calibrator_from_dict(parse_json(files["calibrator.json"], "calibrator.json"))
-    model.calibration_log_loss_ = index["calibration_log_loss"]
+    classes = np.array(index["classes"])
+    model = _restore_model(index, files, "", "trees/", encoder, classes)
+    entries = index.get("further", {})
+    folders = {name.split("/")[0] for name in files if name.startswith("horizon_")}
+    if folders != {f"horizon_{horizon}" for horizon in entries}:
+        raise BundleError("the models of further horizons do not go with the files; export the bundle anew")
+    further = {
+        Duration(horizon): _restore_model(
+            entry, files, f"horizon_{horizon}/", f"horizon_{horizon}/", encoder, classes
+        )
+        for horizon, entry in entries.items()
+    }
+    horizon = Duration(str(index["horizon"]))
+    outcome = index.get("outcome", "conversion")
+    if outcome not in ("conversion", "purchase") or horizon in further:
+        raise BundleError(
+            f"the bundle predicts {outcome!r} within {horizon} and further horizons; export it anew"
+        )
     return Bundle(
         name=str(index["name"]),
         model=model,
         feature_set=feature_set,
-        horizon=Duration(str(index["horizon"])),
-        scorecard=_restore_scorecard(files, feature_set, model.classes_),
+        horizon=horizon,
+        scorecard=_restore_scorecard(files, feature_set, classes),
         created_from=str(index["created_from"]),
+        further=further,
+        outcome=outcome,
+        value=_restore_value(files, feature_set),
     )
 
 
-def _read_logistic(files: Mapping[str, str], encoder: Encoder, weight: float) -> Logistic | None:
-    if (weight > 0) != ("logistic.json" in files) or not 0 <= weight <= 1:
+def _restore_value(files: Mapping[str, str], feature_set: FeatureSet) -> ValueModel | None:
+    stored = {name.removeprefix("value/"): text for name, text in files.items() if name.startswith("value/")}
+    if not stored:
+        return None
+    model = ValueModel.from_files(stored)
+    _check_columns(model.encoder_, feature_set)
+    if set(model.to_files()) != set(stored):
+        raise BundleError("the value model has files that do not belong to it; export the bundle anew")
+    return model
+
+
+def _restore_model(
+    entry: Mapping[str, Any],
+    files: Mapping[str, str],
+    folder: str,
+    tree_folder: str,
+    encoder: Encoder,
+    classes: np.ndarray[Any, Any],
+) -> ConversionModel:
+    n_columns = len(encoder.columns)
+    names = sorted(name for name in files if name.startswith(f"{tree_folder}seed_"))
+    if not names:
+        raise BundleError(f"the bundle has no trees in {tree_folder}; export it anew")
+    for name in names:
+        check_trees(files[name], n_columns, name=name)
+    model = ConversionModel(**{name: entry["parameters"][name] for name in _PARAMETERS})
+    model.calibrators = tuple(model.calibrators)
+    model.classes_ = classes
+    model.encoder_ = encoder
+    model.n_features_in_ = n_columns
+    model.feature_names_in_ = np.array([column.name for column in encoder.columns], dtype=object)
+    model.selection_ = entry["selection"]
+    model.capacity_ = Capacity(**{key: model.selection_[key] for key in Capacity.__dataclass_fields__})
+    model.trees_ = TreeEnsemble([files[name] for name in names], n_columns)
+    model.logistic_weight_ = float(entry["logistic_weight"])
+    model.logistic_ = _read_logistic(files, f"{folder}logistic.json", encoder, model.logistic_weight_)
+    calibrator = f"{folder}calibrator.json"
+    model.calibrator_ = calibrator_from_dict(parse_json(files[calibrator], calibrator))
+    model.calibration_log_loss_ = entry["calibration_log_loss"]
+    return model
+
+
+def _read_logistic(files: Mapping[str, str], name: str, encoder: Encoder, weight: float) -> Logistic | None:
+    if (weight > 0) != (name in files) or not 0 <= weight <= 1:
         raise BundleError(
             f"the logistic part has weight {weight} and does not go with the files; export anew"
         )
     if weight == 0:
         return None
-    logistic = Logistic.from_dict(parse_json(files["logistic.json"], "logistic.json"))
+    logistic = Logistic.from_dict(parse_json(files[name], name))
     logistic.check(encoder)
     return logistic
 

@@ -20,7 +20,10 @@ INDEX = "bundle.json"
 FORMAT = 1
 _NAMES = re.compile(
     r"(features|schema|logistic|calibrator|scorecard)\.json|scorecard\.yaml|trees/seed_\d\d\.txt"
+    r"|horizon_\d+[dhm]/((logistic|calibrator)\.json|seed_\d\d\.txt)"
+    r"|value/(value\.json|(severity|occurrence)_\d\d\.txt)"
 )
+_FOLDERS = re.compile(r"trees|value|horizon_\d+[dhm]")
 _LARGEST_BYTES = 2**30
 
 
@@ -164,8 +167,8 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
 def _list_files(folder: Path) -> set[str]:
     found = set()
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.name == "trees" and entry.is_dir(follow_symlinks=False):
-            inner = [(f"trees/{deeper.name}", deeper) for deeper in os.scandir(entry.path)]
+        if _FOLDERS.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+            inner = [(f"{entry.name}/{deeper.name}", deeper) for deeper in os.scandir(entry.path)]
         else:
             inner = [(entry.name, entry)]
         for name, deeper in inner:

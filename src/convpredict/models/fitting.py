@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from hashlib import sha256
 
+from convpredict.config.base import Duration
 from convpredict.config.training import ModelConfig
 from convpredict.training.training_set import TrainingSet
 
 from .bundle import Bundle
+from .completion import EndedRows, OpenRows, estimate_level, refit_completed
 from .conversion import ConversionModel
 from .scorecard import Scorecard
+from .value import ValueModel
 
 
 def fit_conversion_model(
@@ -37,13 +41,44 @@ def fit_conversion_model(
             training_set.lead_ids("calibrate").to_numpy(),
         ),
     )
-    if config.refit:
-        model.refit(
+    if not config.refit:
+        return model
+    if config.immature == "ignore" or not len(training_set.part("recent")):
+        return model.refit(
             training_set.X("development"),
             training_set.y("development"),
             recent=(training_set.X("calibrate"), training_set.y("calibrate")),
         )
-    return model
+    return refit_on_completed_rows(model, training_set)
+
+
+def refit_on_completed_rows(model: ConversionModel, training_set: TrainingSet) -> ConversionModel:
+    """Learn again from all rows before the test part, those with an unknown label completed.
+
+    The model was fitted on the train part and calibrated on the calibrate part, so its predictions from there
+    on are honest. What they miss there is the prior of what they miss in the recent rows.
+    """
+    known = training_set.outcomes("recent")
+    prior = estimate_level(
+        model.decision_function(training_set.X("calibrate")),
+        training_set.y("calibrate"),
+        training_set.lead_ids("calibrate"),
+    )
+    return refit_completed(
+        model,
+        EndedRows(
+            training_set.X("development"),
+            training_set.y("development").to_numpy(),
+            training_set.part("development")["event_known_after_us"].to_numpy(),
+        ),
+        OpenRows(
+            training_set.X("recent"),
+            training_set.lead_ids("recent").to_numpy(),
+            known.label == 1,
+            known.followed_us,
+        ),
+        prior_shift=prior,
+    )
 
 
 def fit_scorecard(training_set: TrainingSet, scorecard: Scorecard) -> Scorecard:
@@ -53,9 +88,17 @@ def fit_scorecard(training_set: TrainingSet, scorecard: Scorecard) -> Scorecard:
 
 
 def make_bundle(
-    training_set: TrainingSet, model: ConversionModel, scorecard: Scorecard | None = None
+    training_set: TrainingSet,
+    model: ConversionModel,
+    scorecard: Scorecard | None = None,
+    further: Mapping[Duration, ConversionModel] | None = None,
+    value: ValueModel | None = None,
 ) -> Bundle:
-    """A fitted model with its feature set and scorecard, named and dated by the training set it came from."""
+    """A fitted model with its feature set and scorecard, named and dated by the training set it came from.
+
+    ``further`` holds the models of further horizons (see :func:`.horizons.fit_further_horizons`),
+    ``value`` what a conversion brings (see :func:`.value_fitting.fit_value_model`).
+    """
     manifest = json.dumps(training_set.manifest, sort_keys=True, default=str)
     return Bundle(
         name=str(training_set.manifest["name"]),
@@ -64,4 +107,7 @@ def make_bundle(
         horizon=training_set.horizons[0],
         scorecard=scorecard,
         created_from=sha256(manifest.encode("utf-8")).hexdigest(),
+        further=dict(further or {}),
+        outcome=training_set.manifest["outcome"],
+        value=value,
     )

@@ -15,6 +15,7 @@ from ..engines.buckets import BUCKET_EVENTS
 from ..features.batches import iterate_features
 from ..history.history import History
 from ..models.bundle import Bundle
+from ..models.horizons import median_days
 from ..training.observations import open_observations
 from .lead_reasons import LeadReasons
 
@@ -23,10 +24,12 @@ from .lead_reasons import LeadReasons
 class Scores:
     """A scored lead list and the account of who is not on it.
 
-    ``table``: lead_id, cutoff, run_id, model_name, model_version, p_convert_<horizon> (float64), rank (1 is
-    the most likely; ties by lead_id) and, where the bundle has a scorecard, scorecard_points and
-    scorecard_grade, and, where reasons are wanted, reasons_for, reasons_against and reason_contributions (see
-    models.reasons); most likely lead first. ``excluded``: leads left out, by reason.
+    ``table``: lead_id, cutoff, run_id, model_name, model_version, p_convert_<horizon> (float64) for
+    every horizon from the shortest to the longest, never falling, with more than one horizon
+    median_days_to_conversion (given that it comes within the longest; null where it cannot be told), rank (by
+    the bundle's horizon, 1 is the most likely; ties by lead_id) and, where the bundle has a scorecard,
+    scorecard_points and scorecard_grade, and, where reasons are wanted, reasons_for, reasons_against and
+    reason_contributions (see models.reasons); most likely lead first. ``excluded``: leads left out, by reason.
     """
 
     table: pa.Table = field(repr=False)
@@ -52,8 +55,9 @@ def score_open_leads(
     """
     cutoff = (as_of or history.known_until).astimezone(UTC)
     bundle.feature_set.check_history(history)
-    observed = open_observations(history, cutoff, max_age)
-    probability: list[np.ndarray] = []
+    observed = open_observations(history, cutoff, max_age, bundle.outcome)
+    probability: dict[Duration, list[np.ndarray]] = {horizon: [] for horizon in bundle.horizons}
+    values_of: list[np.ndarray] = []
     points: list[np.ndarray] = []
     wanted = reasons if reasons is not None and reasons.leads != "none" else None
     told = LeadReasons(history, bundle, wanted, cutoff) if wanted is not None else None
@@ -61,12 +65,18 @@ def score_open_leads(
         history, observed.table, bundle.feature_set, bucket_events=bucket_events, progress=progress
     ):
         frame = batch.to_pandas()
-        probability.append(bundle.predict(frame))
+        for horizon, values in bundle.predict_horizons(frame).items():
+            probability[horizon].append(values)
+        if bundle.value is not None:
+            values_of.append(np.column_stack(bundle.predict_value(frame)))
         if told is not None:
             told.see(frame)
         if bundle.scorecard is not None:
             points.append(bundle.scorecard.points(frame))
-    p = np.concatenate(probability) if probability else np.zeros(0)
+    predicted = {
+        horizon: np.concatenate(values) if values else np.zeros(0) for horizon, values in probability.items()
+    }
+    p = predicted[bundle.horizon]
     order = np.lexsort((np.arange(len(p)), -p))
     name = f"p_convert_{bundle.horizon}"
     columns: dict[str, pa.Array] = {
@@ -75,8 +85,14 @@ def score_open_leads(
         "run_id": pa.repeat(pa.scalar(run_id, pa.string()), len(p)),
         "model_name": pa.repeat(pa.scalar(bundle.name, pa.string()), len(p)),
         "model_version": pa.repeat(pa.scalar(bundle.digest, pa.string()), len(p)),
-        name: pa.array(p, pa.float64()),
+        **{f"p_convert_{horizon}": pa.array(values, pa.float64()) for horizon, values in predicted.items()},
     }
+    last = next(reversed(columns))
+    if len(predicted) > 1:
+        last = "median_days_to_conversion"
+        columns[last] = pa.array(median_days(predicted), pa.float64(), from_pandas=True)
+    if bundle.value is not None:
+        columns |= _value_columns(p, np.concatenate(values_of) if values_of else np.zeros((0, 3)))
     if bundle.scorecard is not None:
         total = np.concatenate(points) if points else np.zeros(0)
         columns["scorecard_points"] = pa.array(total, pa.float64())
@@ -84,6 +100,20 @@ def score_open_leads(
     if told is not None:
         columns |= told.columns(observed.table, p, bucket_events)
     table = pa.table(columns).take(pa.array(order))
-    position = table.schema.get_field_index(name) + 1
+    position = table.schema.get_field_index(last) + 1
     table = table.add_column(position, "rank", pa.array(np.arange(1, len(p) + 1), pa.int64()))
     return Scores(table, name, observed.excluded)
+
+
+def _value_columns(p: np.ndarray, values: np.ndarray) -> dict[str, pa.Array]:
+    """P x value and its ends, then the value given a conversion and its ends, in the currency of the data."""
+    names = (
+        "expected_value",
+        "expected_value_low",
+        "expected_value_high",
+        "value",
+        "value_low",
+        "value_high",
+    )
+    amounts = np.column_stack([p[:, None] * values, values])
+    return {name: pa.array(amounts[:, i], pa.float64()) for i, name in enumerate(names)}

@@ -12,7 +12,7 @@ from convpredict.config.history import SimulatorConfig
 
 from .kernels import MICROSECONDS_PER_DAY, simulate_leads, to_business, to_instants
 from .population import Population, draw_population, lead_streams, uniforms
-from .process import Rates, arrival_times, drifting_channel, known_until, make_rates, week_clock
+from .process import Rates, arrival_times, drifting_channels, known_until, make_rates, week_clock
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -116,9 +116,7 @@ class Process:
         config = self.config
         population = draw_population(config, index)
         position = (index + uniforms(lead_streams(config.seed, 2, index), 0)) / config.leads
-        drifts = np.zeros(len(index), np.bool_)
-        if config.drift is not None:
-            drifts = population.codes["channel"] == drifting_channel(config)
+        drifts = np.isin(population.codes["channel"], drifting_channels(config))
         created = arrival_times(position, self.rates.end, config.start)
         lead = LeadArrays(
             created=created,

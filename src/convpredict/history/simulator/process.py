@@ -204,11 +204,13 @@ def arrival_times(position: Floats, end: float, start: datetime) -> Floats:
     return np.asarray(warped(position * end) / float(warped(end)) * end, dtype=np.float64)
 
 
-def drifting_channel(config: SimulatorConfig) -> int:
-    """The code of the channel whose quality drifts; -1: none."""
+def drifting_channels(config: SimulatorConfig) -> list[int]:
+    """The codes of the channels whose quality drifts: one, all ("any"), or none."""
     if config.drift is None:
-        return -1
-    return CHANNEL.values.index(config.drift.channel)
+        return []
+    if config.drift.channel == "any":
+        return list(range(len(CHANNEL.values)))
+    return [CHANNEL.values.index(config.drift.channel)]
 
 
 def known_until(config: SimulatorConfig) -> datetime:

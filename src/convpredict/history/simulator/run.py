@@ -79,7 +79,7 @@ def simulate(
 def _check(config: SimulatorConfig) -> None:
     named: list[tuple[str, str, tuple[str, ...]]] = []
     if config.drift is not None:
-        named.append(("drift.channel", config.drift.channel, CHANNEL.values))
+        named.append(("drift.channel", config.drift.channel, (*CHANNEL.values, "any")))
     if config.outage is not None:
         named.append(("outage.kind", config.outage.kind, KINDS))
     for key, name, known in named:

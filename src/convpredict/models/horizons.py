@@ -1,0 +1,154 @@
+"""Further horizons beside the model's: a model each, probabilities that never fall with the horizon, a median time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from convpredict.config.base import Duration
+from convpredict.config.training import ModelConfig
+from convpredict.errors import NotEnoughDataError
+from convpredict.training.training_set import TrainingSet
+
+from .calibration import Floats
+from .completion import EndedRows, OpenRows, estimate_level, refit_completed
+from .conversion import ConversionModel
+
+CALIBRATE_SHARE = 0.2
+FEWEST_POSITIVES = 10
+_PARTS = ("development", "recent")
+
+
+def fit_further_horizons(
+    training_set: TrainingSet,
+    config: ModelConfig,
+    primary: ConversionModel,
+    *,
+    n_jobs: int | None = None,
+) -> dict[Duration, ConversionModel]:
+    """A calibrated model for each horizon of the training set but the first, of the size that the first one has.
+
+    Each learns from every row before the test part with what was known when that begins: first from the rows whose
+    own horizon had ended, of which the latest choose the calibrator, then from all, where the others are
+    completed (see ``completion.py``), unless ``config`` says ``immature: ignore`` or ``refit: false``.
+
+    Raises
+    ------
+    NotEnoughDataError
+        Too few rows with a conversion have a horizon that has ended.
+    """
+    return {
+        horizon: _fit_one(training_set, horizon, config, primary, n_jobs)
+        for horizon in training_set.horizons[1:]
+    }
+
+
+def non_decreasing(primary: Duration, probabilities: Mapping[Duration, Floats]) -> dict[Duration, Floats]:
+    """Probabilities that never fall with the horizon, from the shortest to the longest; the primary's as they are.
+
+    A longer horizon has at least the probability of the next shorter one, a shorter one at most that of the next
+    longer one, starting from ``primary``.
+
+    >>> week, month, year = Duration("7d"), Duration("30d"), Duration("365d")
+    >>> made = non_decreasing(month, {month: np.array([.2]), year: np.array([.1]), week: np.array([.3])})
+    >>> [float(p[0]) for p in made.values()]
+    [0.2, 0.2, 0.2]
+    """
+    lengths = sorted(probabilities)
+    middle = lengths.index(primary)
+    result = {horizon: probabilities[horizon] for horizon in lengths}
+    for position in range(middle + 1, len(lengths)):
+        result[lengths[position]] = np.maximum(result[lengths[position]], result[lengths[position - 1]])
+    for position in range(middle - 1, -1, -1):
+        result[lengths[position]] = np.minimum(result[lengths[position]], result[lengths[position + 1]])
+    return result
+
+
+def median_days(probabilities: Mapping[Duration, Floats]) -> Floats:
+    """Median days to the outcome, given that it comes within the longest horizon; NaN where it cannot be told.
+
+    It is the time t at which P(t) = P(longest) / 2. P is taken to rise from one horizon to the next like a constant
+    hazard, 1 - P(t) being exponential between them. Before the shortest horizon nothing is known of its shape, so
+    where half of the conversions come by then, and with one horizon only, the median cannot be told.
+
+    >>> week, month = Duration("7d"), Duration("28d")
+    >>> median_days({week: np.array([.10, .10]), month: np.array([.28, .15])}).round(1).tolist()
+    [11.3, nan]
+    """
+    horizons = sorted(probabilities)
+    survival = np.log1p(-np.column_stack([probabilities[horizon] for horizon in horizons]))
+    days = np.array([horizon.days for horizon in horizons])
+    target = np.log1p(-np.asarray(probabilities[horizons[-1]]) / 2)
+    result = np.full(len(target), np.nan)
+    for left in range(len(horizons) - 1):
+        begin, end = survival[:, left], survival[:, left + 1]
+        inside = (begin > target) & (target >= end)
+        part = (begin[inside] - target[inside]) / (begin[inside] - end[inside])
+        result[inside] = days[left] + part * (days[left + 1] - days[left])
+    return result
+
+
+def _fit_one(
+    training_set: TrainingSet,
+    horizon: Duration,
+    config: ModelConfig,
+    primary: ConversionModel,
+    n_jobs: int | None,
+) -> ConversionModel:
+    X = pd.concat([training_set.X(part) for part in _PARTS])
+    rows = pd.concat([training_set.part(part) for part in _PARTS])
+    outcomes = [training_set.outcomes(part, horizon) for part in _PARTS]
+    label = np.concatenate([known.label for known in outcomes])
+    followed = np.concatenate([known.followed_us for known in outcomes])
+    cutoff = rows["cutoff"].dt.tz_localize(None).to_numpy().astype("datetime64[us]").astype(np.int64)
+    ended = followed >= horizon.microseconds
+    first, later = _divide(cutoff, ended, horizon)
+    _check(horizon, label, (first, later))
+    model = ConversionModel.from_config(_sized(config, primary), n_jobs=n_jobs).fit(
+        X[first],
+        label[first].astype(np.int8),
+        calibration=(X[later], label[later].astype(np.int8), rows["lead_id"][later].to_numpy()),
+    )
+    if not config.refit:
+        return model
+    if config.immature == "ignore" or ended.all():
+        known = label[ended].astype(np.int8)
+        return model.refit(X[ended], known, recent=(X[later], label[later].astype(np.int8)))
+    prior = estimate_level(model.decision_function(X[later]), label[later], rows["lead_id"][later])
+    return refit_completed(
+        model,
+        EndedRows(X[ended], label[ended].astype(np.int8), rows["event_known_after_us"][ended].to_numpy()),
+        OpenRows(X[~ended], rows["lead_id"][~ended].to_numpy(), label[~ended] == 1, followed[~ended]),
+        prior_shift=prior,
+    )
+
+
+def _sized(config: ModelConfig, primary: ConversionModel) -> ModelConfig:
+    chosen = primary.capacity_
+    size = {name: getattr(chosen, name) for name in ("num_leaves", "n_estimators", "logistic_weight")}
+    return config.model_copy(update=size)
+
+
+def _divide(
+    cutoff: npt.NDArray[np.int64], ended: npt.NDArray[np.bool_], horizon: Duration
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Rows to learn from and, later by a horizon, rows to choose the calibrator on."""
+    if not ended.any():
+        return ended, ended
+    boundary = np.quantile(cutoff[ended], 1 - CALIBRATE_SHARE, method="lower")
+    return ended & (cutoff + horizon.microseconds <= boundary), ended & (cutoff >= boundary)
+
+
+def _check(horizon: Duration, label: Floats, slices: Sequence[npt.NDArray[np.bool_]]) -> None:
+    for purpose, rows in zip(("learn from", "calibrate on"), slices, strict=True):
+        positives = int((label[rows] == 1).sum())
+        if positives < FEWEST_POSITIVES or positives == rows.sum():
+            raise NotEnoughDataError(
+                f"labels.horizons has {horizon}, but of the rows before the test part whose {horizon} had ended "
+                f"by then, the {int(rows.sum()):,} to {purpose} hold {positives:,} with a conversion (at least "
+                f"{FEWEST_POSITIVES}, and not all, are needed); drop this horizon, begin the test part later "
+                "(split.test_from), or give data that covers a longer time"
+            )

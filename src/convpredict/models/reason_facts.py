@@ -163,6 +163,8 @@ def _distinct(fact: Fact) -> str:
     number, of = fact.number or 0.0, getattr(fact.column.declaration, "of", "")
     if number == 0 and of in ("active_days", "kind"):
         return _nothing(fact)
+    if number == 0:
+        return fact.say("no_value", quantity=fact.phrases.attribute(of))
     key = {"active_days": "active_days", "kind": "distinct_kinds"}.get(of, "distinct_values")
     return fact.say(key, number, attribute=fact.phrases.attribute(of))
 

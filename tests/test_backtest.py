@@ -241,3 +241,11 @@ def test_the_table_fits_a_terminal() -> None:
     assert "…" not in text
     assert "2024-01-18" in text
     assert isinstance(judged.nights, pd.DataFrame)
+
+
+def test_the_figure_has_four_panels_and_says_who_is_who() -> None:
+    figure = judge_nights(rows(), EvaluationConfig(resamples=50, calls_per_week=1), horizon="10d").figure()
+    assert len(figure.axes) == 4
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["model", "points"]

@@ -35,7 +35,8 @@ def draw_nights(nights: pd.DataFrame) -> Figure:
     axes[3].axhline(0.25, color="0.5", linestyle=":", label="a shift")
     axes[3].set_ylabel("stability index")
     for axis in axes:
-        axis.legend(frameon=False, loc="upper left", fontsize="small")
+        axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small")
+        axis.set_ylim(bottom=min(axis.get_ylim()[0], 0.0) if axis is not axes[0] else None)
     axes[0].set_title("Night by night; grey lines: a new model", loc="left")
     figure.autofmt_xdate()
     return figure

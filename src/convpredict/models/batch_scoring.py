@@ -13,7 +13,6 @@ from ..errors import BundleError
 from .bundle import Bundle
 from .calibration import Floats, clip_logit
 from .encoding import Encoder
-from .tree_scoring import CompiledTrees, compile_trees
 
 
 @dataclass(frozen=True)
@@ -24,18 +23,12 @@ class BatchScorer:
     """
 
     bundle: Bundle
-    trees: CompiledTrees
-
-    @classmethod
-    def of(cls, bundle: Bundle) -> BatchScorer:
-        """Compile a bundle's trees once."""
-        return cls(bundle, compile_trees(bundle.model.trees_.texts, len(bundle.model.encoder_.columns)))
 
     def probability(self, batch: pa.RecordBatch) -> Floats:
         """Probability of the outcome within the first horizon, for each row."""
         model = self.bundle.model
         matrix = encode_batch(model.encoder_, batch)
-        logit = self.trees.mean_logit(matrix, n_threads=1)
+        logit = model.trees_.raw_logit(matrix, n_threads=1)
         if model.logistic_ is not None:
             share = model.logistic_weight_
             logit = (1 - share) * logit + share * model.logistic_.logit(matrix)

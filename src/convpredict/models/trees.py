@@ -17,6 +17,7 @@ from convpredict.errors import BundleError, ConfigError
 
 from .calibration import Floats
 from .encoding import Matrix
+from .tree_scoring import CompiledTrees, compile_trees
 
 SMALL_DATA: Mapping[str, Any] = {
     "objective": "binary",
@@ -163,15 +164,17 @@ class TreeEnsemble:
 
     The boosters are always read back from their text, so that a model in memory and one loaded from a bundle
     are the same object byte for byte. The mean is taken on the logit: contributions of features then add up.
+    Scoring is compiled (see :mod:`.tree_scoring`), which gives LightGBM's own numbers to the bit.
     """
 
     def __init__(self, texts: Sequence[str], n_features: int) -> None:
         self.texts = tuple(texts)
         self.n_features = n_features
         self._boosters: list[Any] = []
+        self._compiled: list[CompiledTrees | None] = []
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"texts": self.texts, "n_features": self.n_features, "_boosters": []}
+        return {"texts": self.texts, "n_features": self.n_features, "_boosters": [], "_compiled": []}
 
     @property
     def boosters(self) -> list[Any]:
@@ -183,8 +186,20 @@ class TreeEnsemble:
             self._boosters = [_read_booster(text, self.n_features) for text in self.texts]
         return self._boosters
 
+    @property
+    def compiled(self) -> CompiledTrees | None:
+        """The models compiled for scoring; None for one that cannot be, which LightGBM then scores."""
+        if not self._compiled:
+            try:
+                self._compiled = [compile_trees(self.texts, self.n_features)]
+            except BundleError:
+                self._compiled = [None]
+        return self._compiled[0]
+
     def raw_logit(self, matrix: Matrix, *, n_threads: int = 0) -> Floats:
         """Mean logit over the seeds, a row of ``matrix`` at a time (in chunks)."""
+        if self.compiled is not None:
+            return self.compiled.mean_logit(matrix, n_threads=n_threads)
         total = np.zeros(len(matrix))
         for start in range(0, len(matrix), _CHUNK_ROWS):
             part = np.ascontiguousarray(matrix[start : start + _CHUNK_ROWS])

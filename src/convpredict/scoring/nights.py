@@ -74,7 +74,7 @@ def score_nights(
     cutoff = instants[night]
     bounds = np.cumsum([0, *(len(stretch.nights) for stretch in stretches)])
     positions = [np.flatnonzero((night >= low) & (night < high)) for low, high in pairwise(bounds)]
-    scorers = [BatchScorer.of(stretch.bundle) for stretch in stretches]
+    scorers = [BatchScorer(stretch.bundle) for stretch in stretches]
     with_points = bool(stretches) and all(stretch.bundle.scorecard is not None for stretch in stretches)
     p = np.empty(len(lead_row))
     points = np.empty(len(lead_row)) if with_points else None

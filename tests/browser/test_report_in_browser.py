@@ -185,6 +185,17 @@ def test_fits_the_screen(page, width):
     assert outside == []
 
 
+def test_no_table_is_cut_on_a_wide_screen(page):
+    page.value(
+        "document.querySelectorAll('details, .group').forEach(e => { e.open = true; e.hidden = false; })"
+    )
+    cut = page.value(
+        "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1)"
+        ".map(e => e.textContent.trim().slice(0, 40) + ' ' + e.scrollWidth + ' > ' + e.clientWidth)"
+    )
+    assert cut == []
+
+
 def test_the_marker_stays_in_view_on_a_phone(page):
     page.resize(390)
     page.value("document.getElementById('capacity-slider').focus()")

@@ -46,8 +46,8 @@ def decimal(value: Any, digits: int = 3, *, signed: bool = False) -> str:
 def percent(value: Any, figures: int = 3, *, digits: int | None = None, signed: bool = False) -> str:
     """A share in percent, with so many significant figures and no more than four decimals, or with fixed ``digits``.
 
-    >>> percent(.0132648), percent(.5), percent(.0005, 1), percent(1)
-    ('1.33\\u202f%', '50\\u202f%', '0.05\\u202f%', '100\\u202f%')
+    >>> percent(.0132648), percent(.5), percent(.0005, 1), percent(1), percent(-.0001, digits=1, signed=True)
+    ('1.33\\u202f%', '50\\u202f%', '0.05\\u202f%', '100\\u202f%', '0.0\\u202f%')
     """
     if not is_known(value):
         return NONE
@@ -58,6 +58,8 @@ def percent(value: Any, figures: int = 3, *, digits: int | None = None, signed: 
     text = f"{100 * value:+.{digits}f}" if signed else f"{100 * value:.{digits}f}"
     if "." in text and not fixed:
         text = text.rstrip("0").rstrip(".")
+    if float(text) == 0:
+        text = text.lstrip("+-")
     return text.replace("-", MINUS) + SPACE + "%"
 
 

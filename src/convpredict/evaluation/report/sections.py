@@ -202,7 +202,7 @@ def capacity_view(inputs: ReportInputs, curve: CapacityCurve, start: int) -> Vie
     who = ["model"] + (["scorecard"] if inputs.points is not None else [])
     data: View = {"start": start, "who": who, "currency": inputs.currency, "columns": {}}
     for name in table:
-        digits = 5 if name in ("share", "model_precision", "scorecard_precision") else 2
+        digits = 5 if name in ("share", "model_precision", "scorecard_precision") else 4
         values = table[name].to_numpy(np.float64)
         data["columns"][str(name)] = [round(float(v), digits) if np.isfinite(v) else None for v in values]
     picked = sorted(

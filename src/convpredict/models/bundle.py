@@ -48,8 +48,9 @@ class Bundle:
     """A fitted model with the feature set that it reads, and the scorecard that it is compared with.
 
     ``horizon`` is how far after the cutoff a conversion counts; ``further`` the models of further horizons;
-    ``outcome`` what is predicted; ``value`` what a conversion brings, where that is learnt; ``created_from`` the digest of the training set's manifest. Nothing in a
-    bundle tells the time it was made: the same inputs give the same bytes.
+    ``outcome`` what is predicted; ``value`` what a conversion brings, where that is learnt; ``created_from`` the
+    digest of the training set's manifest. Nothing in a bundle tells the time it was made: the same inputs give
+    the same bytes.
     """
 
     name: str

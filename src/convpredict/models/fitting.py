@@ -70,6 +70,7 @@ def refit_on_completed_rows(model: ConversionModel, training_set: TrainingSet) -
             training_set.X("development"),
             training_set.y("development").to_numpy(),
             training_set.part("development")["event_known_after_us"].to_numpy(),
+            (training_set.part("development")["split"] != "train").to_numpy(),
         ),
         OpenRows(
             training_set.X("recent"),

@@ -8,11 +8,12 @@ from convpredict.errors import BundleError
 
 from .tree_paths import Tree, parse_trees
 
-_HEADER = {"version": "v4", "num_class": "1", "num_tree_per_iteration": "1", "objective": "binary sigmoid:1"}
+_HEADER = {"version": "v4", "num_class": "1", "num_tree_per_iteration": "1"}
+BINARY = "binary sigmoid:1"
 
 
-def check_trees(text: str, n_features: int, *, name: str) -> int:
-    """Check that a text is a binary LightGBM model whose trees are trees over ``n_features`` columns.
+def check_trees(text: str, n_features: int, *, name: str, objective: str = BINARY) -> int:
+    """Check that a text is a LightGBM model of the objective whose trees are trees over ``n_features`` columns.
 
     Every node must be reached exactly once, every index must point inside its array and every number must be
     finite. Returns the number of trees; raises BundleError.
@@ -20,7 +21,7 @@ def check_trees(text: str, n_features: int, *, name: str) -> int:
     head, _, rest = text.partition("\n\nTree=0\n")
     body, end, _ = rest.partition("\nend of trees\n")
     header = dict(line.split("=", 1) for line in head.split("\n")[1:] if "=" in line)
-    expected = {**_HEADER, "max_feature_idx": str(n_features - 1)}
+    expected = {**_HEADER, "objective": objective, "max_feature_idx": str(n_features - 1)}
     wrong = [key for key, value in expected.items() if header.get(key) != value]
     if not text.startswith("tree\n") or not end or wrong:
         found = ", ".join(f"{key} = {header.get(key)!r} instead of {expected[key]!r}" for key in wrong)

@@ -18,6 +18,7 @@ from convpredict.errors import BundleError
 from .calibration import Floats
 from .encoding import Encoder, Matrix
 from .logistic import Logistic, fit_logistic
+from .tree_check import BINARY, check_trees
 from .trees import TreeEnsemble, booster_text, fit_booster, make_dataset, staged_logits, tree_parameters
 from .value_linear import fit_amounts, strongest_columns
 
@@ -36,6 +37,12 @@ _OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
     "gamma": {"objective": "gamma"},
     "log": {"objective": "regression"},
     "occurrence": {"objective": "binary", "min_sum_hessian_in_leaf": 3.0, "lambda_l2": 5.0},
+}
+_WRITTEN: Mapping[str, str] = {
+    "tweedie": f"tweedie tweedie_variance_power:{TWEEDIE_POWER}",
+    "gamma": "gamma",
+    "lognormal": "regression",
+    "zero_inflated_lognormal": "regression",
 }
 _POWERS: Mapping[str, float | None] = {"tweedie": TWEEDIE_POWER, "gamma": 2.0, "log": None}
 _SPREAD_BOUNDS, _SPREAD_PRIOR = (0.5, 2.0), 0.1
@@ -317,7 +324,7 @@ def family_to_files(model: FamilyModel) -> tuple[dict[str, Any], dict[str, str]]
         if part is None:
             return None
         trees = part.trees.texts if part.trees is not None else ()
-        texts.update({f"trees/{name}_{i:02d}.txt": text for i, text in enumerate(trees)})
+        texts.update({f"{name}_{i:02d}.txt": text for i, text in enumerate(trees)})
         linear = part.linear.to_dict() if part.linear is not None else None
         return {"share": part.share, "linear": linear, "trees": len(trees)}
 
@@ -338,7 +345,11 @@ def family_from_files(head: Mapping[str, Any], files: Mapping[str, str], encoder
     def restore(stored: Mapping[str, Any] | None, name: str) -> Blend | None:
         if stored is None:
             return None
-        texts = [files[f"trees/{name}_{i:02d}.txt"] for i in range(int(stored["trees"]))]
+        names = [f"{name}_{i:02d}.txt" for i in range(int(stored["trees"]))]
+        texts = [files[each] for each in names]
+        objective = BINARY if name == "occurrence" else _WRITTEN[str(head["name"])]
+        for each, text in zip(names, texts, strict=True):
+            check_trees(text, len(encoder.columns), name=f"value/{each}", objective=objective)
         linear = Logistic.from_dict(stored["linear"]) if stored["linear"] is not None else None
         if linear is not None:
             linear.check(encoder)

@@ -27,8 +27,10 @@ class Scores:
     ``table``: lead_id, cutoff, run_id, model_name, model_version, p_convert_<horizon> (float64) for
     every horizon from the shortest to the longest, never falling, with more than one horizon
     median_days_to_conversion (given that it comes within the longest; null where it cannot be told), rank (by
-    the bundle's horizon, 1 is the most likely; ties by lead_id) and, where the bundle has a scorecard,
-    scorecard_points and scorecard_grade, and, where reasons are wanted, reasons_for, reasons_against and
+    the bundle's horizon, 1 is the most likely; ties by lead_id) and, where the bundle predicts values,
+    expected_value with its _low and _high (P times value, value_low and value_high), value, value_low and
+    value_high (revenue given a conversion and the interval of one lead's, in the currency of the data); where it has
+    a scorecard, scorecard_points and scorecard_grade; where reasons are wanted, reasons_for, reasons_against and
     reason_contributions (see models.reasons); most likely lead first. ``excluded``: leads left out, by reason.
     """
 

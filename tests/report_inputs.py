@@ -149,7 +149,7 @@ def full_inputs(frame: pd.DataFrame | None = None, **changes: object) -> ReportI
             },
             "value": {"model": {"spearman": 0.3}, "complete_share": 0.75, "coverage": 0.81},
         },
-        horizons={"7d": {"model": {"auc": entry}, "counts": {"rows": 5, "converting_leads": 2}}},
+        horizons={"7d": {"auc": entry, "counts": {"rows": 5, "converting_leads": 2}}, "300d": None},
         calls_per_week=20,
         currency="EUR",
         notes=("A note from the run.",),

@@ -154,6 +154,8 @@ def test_every_section_is_there(page):
     ):
         assert said in page.text
     assert "severe findings stand" in page.text
+    assert re.search(r"7d 5 2 0\.610 \[0\.520, 0\.690\]", page.text)
+    assert "300d – – one class only" in page.text
 
 
 def test_names_from_data_are_text(html, page):

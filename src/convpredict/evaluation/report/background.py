@@ -100,7 +100,9 @@ def horizons_view(inputs: ReportInputs) -> View | None:
     wanted = ("auc", "average_precision", "log_loss", "calibration_ratio")
     rows = []
     for horizon, content in inputs.horizons.items():
-        if not isinstance(content, Mapping):
+        if content is None:
+            nothing = {"value": "one class only", "interval": ""}
+            rows.append({"name": str(horizon), "counts": [count(None)] * 2, "cells": [nothing] * len(wanted)})
             continue
         entries = content.get("model", content)
         counts = content.get("counts", {})

@@ -43,7 +43,7 @@ class ReportInputs:
         result of :func:`.value_judgement.judge_value`: ``deciles`` (rows, predicted, actual totals, the highest
         first), ``expected_value`` and ``value`` (who predicts, to metrics).
     ``horizons``
-        by horizon: an entry per metric, and ``counts``, as in a part of ``metrics``.
+        ``metrics["horizons"]``: by horizon an entry per metric, and ``counts``; None where one class only is known.
     ``calls``
         result of :func:`.calls.replay_calls`; without it the lists are replayed for the report alone.
     ``calls_per_week``

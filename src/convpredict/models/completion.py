@@ -173,11 +173,23 @@ class OpenRows:
 
 @dataclass(frozen=True)
 class EndedRows:
-    """Rows whose horizon has ended: features, labels (0 or 1), when a conversion was known (µs after the cutoff)."""
+    """Rows whose horizon has ended: features, labels (0 or 1), when a conversion was known (µs after the cutoff).
+
+    ``unseen`` marks the rows that the model has not learnt from (None: none of them); the development curve is
+    taken from these where they hold conversions enough, as predictions of rows learnt from are too sure.
+    """
 
     X: pd.DataFrame
     label: npt.NDArray[np.int8]
     known_after_us: Integers
+    unseen: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def developed(self) -> npt.NDArray[np.bool_]:
+        """The conversions from which the development curve is learnt."""
+        hits: npt.NDArray[np.bool_] = self.label == 1
+        later = hits if self.unseen is None else np.logical_and(hits, self.unseen)
+        return later if later.sum() >= POSITIVES_PER_STRATUM else hits
 
 
 def refit_completed(
@@ -188,7 +200,7 @@ def refit_completed(
     ``prior_shift`` is the change of level (logit) that was seen between what the model learnt from and the open
     rows, see :func:`estimate_level`.
     """
-    hits = ended.label == 1
+    hits = ended.developed
     curve = DevelopmentCurve.learn(model.decision_function(ended.X[hits]), ended.known_after_us[hits])
     completed = complete_rows(
         model.decision_function(still_open.X),

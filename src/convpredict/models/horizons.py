@@ -120,7 +120,12 @@ def _fit_one(
     prior = estimate_level(model.decision_function(X[later]), label[later], rows["lead_id"][later])
     return refit_completed(
         model,
-        EndedRows(X[ended], label[ended].astype(np.int8), rows["event_known_after_us"][ended].to_numpy()),
+        EndedRows(
+            X[ended],
+            label[ended].astype(np.int8),
+            rows["event_known_after_us"][ended].to_numpy(),
+            ~first[ended],
+        ),
         OpenRows(X[~ended], rows["lead_id"][~ended].to_numpy(), label[~ended] == 1, followed[~ended]),
         prior_shift=prior,
     )

@@ -97,6 +97,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="only batches of 400 and 4,000 rows, 3 repeats")
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--rows", nargs="+", type=int, default=list(ROWS), help="sizes of a batch")
     parser.add_argument("--repeats", type=int, default=5, help="turns for each line (20,000 rows: at most 3)")
     parser.add_argument(
         "--baseline-rows", type=int, default=4_000, help="most rows that LightGBM is timed on"
@@ -107,12 +109,13 @@ def main() -> None:
     if not options.json:
         print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores at the start")
         print("model  rows   threads LightGBM s   ours s  ratio [range]            rows/s  difference")
-    for name, (leaves, trees) in MODELS.items():
+    for name in options.models:
+        leaves, trees = MODELS[name]
         booster = train(leaves, trees, 20_000)
         start = time.perf_counter()
         explainer = TreeExplainer(booster.model_to_string(), COLUMNS)
         prepared_s = time.perf_counter() - start
-        for n_rows in ROWS[:2] if options.quick else ROWS:
+        for n_rows in ROWS[:2] if options.quick else options.rows:
             turns = repeats if n_rows < 20_000 else min(3, repeats)
             for threads in (1, 2):
                 line = measure(

@@ -48,6 +48,8 @@ def train(rows: np.ndarray, *, num_leaves: int = 31, rounds: int = 25, **extra: 
         {"zero_as_missing": True},
         {"use_missing": False},
         {"num_leaves": 2},
+        {"num_leaves": 7, "max_cat_to_onehot": 64},
+        {"num_leaves": 7, "zero_as_missing": True},
         {"num_leaves": 200, "min_data_in_leaf": 1, "rounds": 4},
         {"bagging_fraction": 0.5, "bagging_freq": 1, "lambda_l1": 0.5},
         {"extra_trees": True, "feature_fraction": 0.5},
@@ -69,9 +71,11 @@ def test_agrees_with_lightgbm(extra: dict) -> None:
     assert explainer.bias == pytest.approx(reference[0, -1], abs=1e-12)
 
 
-def test_a_row_is_explained_alike_in_any_company_and_by_any_number_of_threads() -> None:
-    booster = train(sample(1500, 1), num_leaves=200, min_data_in_leaf=1, rounds=3)
+@pytest.mark.parametrize("num_leaves", [7, 8, 200])  # 7: small trees are looked up
+def test_a_row_is_explained_alike_in_any_company_and_by_any_number_of_threads(num_leaves: int) -> None:
+    booster = train(sample(1500, 1), num_leaves=num_leaves, min_data_in_leaf=1, rounds=3)
     explainer = TreeExplainer(booster.model_to_string(), N_FEATURES)
+    explainer._row_ns = 1e9  # worth any number of threads
     rows = sample(900, 3)
     together = explainer.explain(rows, n_jobs=3)
     for n_jobs in (1, 2, 7):

@@ -18,19 +18,10 @@ from convpredict.evaluation.leakage.statistics import associate, critical_value,
 from convpredict.training.training_set import build_training_set
 from planted_leaks import CONFIG, PLANTED, Frames, simulated_frames
 
-ALONE = (
-    "ids by outcome",
-    "duplicates across the split",
-    "entered later",
-    "last activity kind",
-    "total calls at export",
-    "last activity date",
-)
+ALONE = ("ids by outcome", "duplicates across the split")
 EVENTS = (
-    "welcome call dated before",
-    "invoice dated by day",
-    "conversion logged twice",
-    "backdated analysis",
+    *("welcome call dated before", "invoice dated by day", "conversion logged twice", "backdated analysis"),
+    "entered later",
 )
 NOT_FOUND = {"entered later"}
 """Some of its visit reports are typed in months later for open leads too; only one seed in four finds it."""

@@ -39,7 +39,13 @@ def check_features(training_set: TrainingSet, known: frozenset[str]) -> Iterator
     expected = np.full(len(label), label.mean())
     stratum = np.zeros(len(label), np.intp)
     for feature in columns:
-        if feature.concept in known or getattr(feature.declaration, "attribute", None) in known:
+        source = feature.declaration
+        read = {
+            getattr(source, "attribute", None),
+            getattr(source, "key", None),
+            *getattr(source, "keys", ()),
+        }
+        if known & read or feature.concept in known:
             continue
         column = column_of(
             feature.name, rows[feature.name], "number" if feature.type == "number" else "category"

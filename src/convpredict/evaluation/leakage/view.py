@@ -138,8 +138,8 @@ class HindsightShare:
 
     @property
     def contradicts(self) -> bool:
-        """Young open leads score as much higher as those among them that will convert account for."""
-        return self.high < 0.6
+        """Young open leads score as much higher as those among them that will convert account for, not far more."""
+        return self.low <= 0.0 <= self.high < 0.6 or -1.0 < self.low <= self.high < 0.0
 
 
 def hindsight_share(score: Floats, view: LeadView, *, least_age_days: float = 0.0) -> HindsightShare | None:

@@ -106,7 +106,7 @@ def audit_table(
 
     Raises DataError if ``y`` does not fit ``X`` or holds one outcome only.
 
-    >>> X = pd.DataFrame({"city": list("abcd") * 50, "paid": ["yes", None] * 100})
+    >>> X = pd.DataFrame({"city": list("aabb") * 50, "paid": ["yes", None] * 100})
     >>> audit_table(X, [1, 0] * 100).flagged
     frozenset({'paid'})
     """

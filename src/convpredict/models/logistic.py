@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from threading import Lock
 from typing import Any
 
@@ -16,6 +17,7 @@ from convpredict.errors import BundleError
 
 from .calibration import Floats
 from .encoding import Encoder, Matrix
+from .logistic_kernels import add_terms
 
 _CHUNK_ROWS = 2_048
 _TAIL = 0.005
@@ -101,10 +103,23 @@ class Logistic:
         """Logit of each row. A row's value does not depend on the rows around it, to the bit."""
         total = np.full(len(matrix), self.intercept)
         for start in range(0, len(matrix), _CHUNK_ROWS):
-            part = self.contributions(matrix[start : start + _CHUNK_ROWS])
-            for i in range(part.shape[1]):
-                total[start : start + _CHUNK_ROWS] += part[:, i]
+            part = np.array(matrix[start : start + _CHUNK_ROWS], order="F")
+            add_terms(part, *self._flat, total[start : start + _CHUNK_ROWS])
         return total
+
+    @cached_property
+    def _flat(self) -> tuple[Floats, npt.NDArray[np.int64], Floats]:
+        """The terms as arrays: see :func:`.logistic_kernels.add_terms`."""
+        tables = [t.coefficients if isinstance(t, CategoryTerm) else () for t in self.terms]
+        rows = [
+            (t.low, t.high, t.mean, t.scale, t.coefficient, t.missing)
+            if isinstance(t, NumberTerm)
+            else (0.0, 0.0, 0.0, 1.0, 0.0, t.missing)
+            for t in self.terms
+        ]
+        starts = np.cumsum([0, *map(len, tables)], dtype=np.int64)
+        flat = np.array([c for table in tables for c in table], np.float64)
+        return np.array(rows, np.float64).reshape(-1, 6), starts, flat
 
     def check(self, encoder: Encoder) -> None:
         """Raise BundleError unless the terms are one per column, of the column's type and categories."""

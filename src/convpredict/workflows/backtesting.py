@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..config.base import Duration
 from ..config.load import Project, load_project
 from ..errors import ConfigError, NotEnoughDataError
-from .common import StepProgress, part_of, read_history, silent
+from .common import StepProgress, part_of, read_outcomes, silent
 
 if TYPE_CHECKING:
     from ..evaluation.backtest import BacktestJudgement
@@ -92,7 +92,7 @@ def backtest(
     step = Duration(every) if every else given.every
     retrain = Duration(retrain_every) if retrain_every else given.retrain_every
     progress("reading", 0.0)
-    history = read_history(project, require=("conversions",))
+    history = read_outcomes(project)
     nights = plan_nights(history, project, step, start or given.start, end or given.end)
     stretches: list[Stretch] = []
     references: list[Any] = []

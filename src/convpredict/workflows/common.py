@@ -47,3 +47,9 @@ def report_of(history: History) -> ValidationReport:
 def new_run_id(name: str) -> str:
     """An id that sorts by time: name, UTC second, four random characters."""
     return f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+
+
+def read_outcomes(project: Project, *, quarantine: Path | None = None) -> History:
+    """The history of a project, with the table that its outcome comes from: conversions, or revenue for purchases."""
+    outcome = "revenue" if project.config.labels.outcome == "purchase" else "conversions"
+    return read_history(project, quarantine=quarantine, require=(outcome,))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config.load import load_project
-from .common import StepProgress, part_of, read_history, silent
+from .common import StepProgress, part_of, read_outcomes, silent
 
 if TYPE_CHECKING:
     from ..evaluation.leakage.findings import LeakageReport
@@ -23,7 +23,7 @@ def find_leaks(
 
     project = load_project(config, data=data, overrides=overrides)
     progress("reading", 0.0)
-    history = read_history(project, require=("conversions",))
+    history = read_outcomes(project)
     check_against_history(project.config, history)
     training_set = build_training_set(history, project, progress=part_of(progress, "building features"))
     return audit_training_set(history, project, training_set, progress=part_of(progress, "looking for leaks"))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.load import load_project
-from .common import StepProgress, part_of, read_history, silent
+from .common import StepProgress, part_of, read_outcomes, silent
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def learn_points(
     project = load_project(config, data=data, overrides=overrides)
     settings = project.config
     progress("reading", 0.0)
-    history = read_history(project, require=("conversions",))
+    history = read_outcomes(project)
     hand_set = Scorecard(settings.scorecard) if settings.scorecard is not None else None
     extra = hand_set.declarations() if hand_set is not None else ()
     training_set = build_training_set(

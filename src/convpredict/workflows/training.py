@@ -10,12 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.load import Project, load_project
 from ..errors import DataError
-from .common import StepProgress, new_run_id, part_of, read_history, report_of, silent
+from .common import StepProgress, new_run_id, part_of, read_outcomes, report_of, silent
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..evaluation.judgement import Judgement
+    from ..evaluation.leakage.findings import LeakageReport
     from ..history.history import History
+    from ..models.bundle import Bundle
+    from ..models.scorecard import Scorecard
+    from ..models.value import ValueModel
     from ..training.training_set import TrainingSet
+
+EXPLAINED_ROWS = 5_000
+"""Test observations from which the importance of concepts is computed."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +86,20 @@ def train(
     track: bool = True,
     progress: StepProgress = silent,
 ) -> TrainingRun:
-    """Read, build the training set, fit and calibrate, judge out of time, and write everything to one folder.
+    """Read, build the training set, look for hindsight, fit and calibrate, judge out of time, write one folder.
 
-    The folder (default ``runs/<run id>``) then holds ``bundle/``, ``training_set/``, ``metrics.json``,
-    ``test_predictions.parquet``, ``calibration_by_month.csv``, ``manifest.json``, ``validation.json``,
-    ``plots/`` and, where rows were put aside, ``quarantine/``; with ``track`` an MLflow run holds the same.
+    The folder (default ``runs/<run id>``) then holds ``report.html``, ``bundle/``, ``training_set/``,
+    ``metrics.json``, ``test_predictions.parquet``, ``calibration_by_month.csv``, ``leakage.json``,
+    ``manifest.json``, ``validation.json``, ``plots/`` and, where rows were put aside, ``quarantine/``; with ``track``
+    an MLflow run holds the same.
+
+    Raises
+    ------
+    LeakageError
+        The data tells the outcome, and the configuration does not waive the finding; ``leakage.json`` has the whole.
     """
     from ..config.against_history import check_against_history
-    from ..evaluation.judgement import judge_test_part
-    from ..evaluation.sentences import state_comparison
     from ..models.bundle import write_bundle
-    from ..models.fitting import fit_conversion_model, fit_scorecard, make_bundle
     from ..models.scorecard import Scorecard
     from ..training.training_set import build_training_set
 
@@ -98,7 +110,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.json").unlink(missing_ok=True)
     progress("reading", 0.0)
-    history = read_history(project, quarantine=folder / "quarantine", require=("conversions",))
+    history = read_outcomes(project, quarantine=folder / "quarantine")
     check_against_history(settings, history)
     card = Scorecard(settings.scorecard) if settings.scorecard is not None else None
     training_set = build_training_set(
@@ -108,29 +120,143 @@ def train(
         progress=part_of(progress, "building features"),
     )
     training_set.save(folder / "training_set")
+    leakage = _look_for_hindsight(project, history, training_set, folder, progress)
     progress("learning", 0.0)
-    model = fit_conversion_model(training_set, settings.model)
-    fitted_card = fit_scorecard(training_set, card) if card is not None else None
-    judgement = judge_test_part(
-        training_set, model, fitted_card, settings.evaluation, progress=part_of(progress, "judging")
-    )
+    learnt = _learn(project, history, training_set, card)
+    write_bundle(folder / "bundle", learnt.bundle)
+    judged = _judge(project, training_set, learnt, leakage, progress)
     progress("writing", 0.0)
-    write_bundle(folder / "bundle", make_bundle(training_set, model, fitted_card))
-    _write_results(folder, judgement, training_set, history)
-    mlflow_run = _track(project, folder, run_id, judgement) if track else None
-    notes = [f"Note: {warning}" for warning in card.warnings(history)] if card is not None else []
-    notes += [f"Note: {warning}" for warning in report_of(history).warnings]
-    sentences = (*state_comparison(judgement.metrics), *notes)
-    return TrainingRun(run_id, folder, judgement.metrics, sentences, dict(training_set.manifest), mlflow_run)
+    notes = [*(card.warnings(history) if card is not None else ()), *report_of(history).warnings]
+    notes += leakage.warnings if leakage is not None else ["hindsight was not looked for (leakage.enabled)"]
+    _write_results(folder, run_id, project, history, training_set, learnt, judged, leakage, notes)
+    mlflow_run = _track(project, folder, run_id, judged.judgement) if track else None
+    return TrainingRun(
+        run_id,
+        folder,
+        judged.judgement.metrics,
+        (*judged.sentences, *(f"Note: {note}" for note in notes)),
+        dict(training_set.manifest),
+        mlflow_run,
+    )
 
 
-def _write_results(folder: Path, judgement: Judgement, training_set: TrainingSet, history: History) -> None:
+def _look_for_hindsight(
+    project: Project, history: History, training_set: TrainingSet, folder: Path, progress: StepProgress
+) -> LeakageReport | None:
+    """Audit before anything is learnt; what is found is on disk before it stops the run."""
+    from ..evaluation.leakage.audit import audit_training_set
+    from ..scoring.files import write_json
+
+    if not project.config.leakage.enabled:
+        return None
+    report = audit_training_set(
+        history, project, training_set, progress=part_of(progress, "looking for hindsight")
+    )
+    write_json(report.to_dict(), folder / "leakage.json")
+    report.raise_if_severe()
+    return report
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    bundle: Bundle
+    value: ValueModel | None
+
+
+def _learn(project: Project, history: History, training_set: TrainingSet, card: Scorecard | None) -> _Learnt:
+    from ..models.fitting import fit_conversion_model, fit_scorecard, make_bundle
+    from ..models.horizons import fit_further_horizons
+    from ..models.value_fitting import fit_value_model
+
+    settings = project.config
+    model = fit_conversion_model(training_set, settings.model)
+    further = fit_further_horizons(training_set, settings.model, model)
+    value = fit_value_model(training_set, settings.value, settings.labels, history=history)
+    fitted_card = fit_scorecard(training_set, card) if card is not None else None
+    return _Learnt(make_bundle(training_set, model, fitted_card, further, value), value)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    judgement: Judgement
+    expected_value: Any
+    sentences: tuple[str, ...]
+
+
+def _judge(
+    project: Project,
+    training_set: TrainingSet,
+    learnt: _Learnt,
+    leakage: LeakageReport | None,
+    progress: StepProgress,
+) -> _Judged:
+    """Judge the test part; what is known beside ``test`` joins the same metrics."""
+    from ..evaluation.calls import replay_calls, state_calls
+    from ..evaluation.judgement import judge_test_part
+    from ..evaluation.sentences import state_comparison
+    from ..evaluation.value_judgement import judge_value
+
+    settings = project.config
+    bundle = learnt.bundle
+    judgement = judge_test_part(
+        training_set,
+        bundle.model,
+        bundle.scorecard,
+        settings.evaluation,
+        further=bundle.further,
+        progress=part_of(progress, "judging"),
+    )
+    seen = judgement.predictions
+    points = seen["scorecard_points"].to_numpy()
+    calls = replay_calls(
+        seen["label"].to_numpy(),
+        seen["p"].to_numpy(),
+        points if bundle.scorecard is not None else None,
+        seen["lead_id"],
+        seen["cutoff"],
+        calls_per_week=settings.evaluation.calls_per_week,
+        resamples=settings.evaluation.resamples,
+        confidence=settings.evaluation.confidence,
+        seed=settings.evaluation.seed,
+    )
+    judgement.metrics["calls"] = calls
+    expected_value = None
+    if learnt.value is not None:
+        p = seen["p"].to_numpy()
+        expected_value = p * learnt.value.predict(training_set.X("test"))
+        judgement.metrics["value"] = judge_value(
+            training_set, learnt.value, p, settings.labels, settings.evaluation
+        )
+    if leakage is not None:
+        judgement.metrics["leakage"] = leakage.to_dict()["counts"]
+    sentences = (
+        *state_comparison(judgement.metrics),
+        state_calls(calls, confidence=settings.evaluation.confidence),
+    )
+    return _Judged(judgement, expected_value, sentences)
+
+
+def _write_results(
+    folder: Path,
+    run_id: str,
+    project: Project,
+    history: History,
+    training_set: TrainingSet,
+    learnt: _Learnt,
+    judged: _Judged,
+    leakage: LeakageReport | None,
+    notes: Sequence[str],
+) -> None:
     """Write what people and machines read of a run; ``metrics.json`` comes last and says that the rest is whole."""
     import pyarrow as pa
 
+    from ..evaluation.report.from_run import report_from_run
+    from ..evaluation.report.render import write_report
+    from ..models.reasons import concept_importance
     from ..scoring.files import write_json, write_table
     from ..training.lead_times import arrow_column
 
+    judgement = judged.judgement
     plots = folder / "plots"
     plots.mkdir(exist_ok=True)
     for name, figure in judgement.figures().items():
@@ -138,9 +264,36 @@ def _write_results(folder: Path, judgement: Judgement, training_set: TrainingSet
     predictions = {name: arrow_column(judgement.predictions[name]) for name in judgement.predictions}
     write_table(pa.table(predictions), folder / "test_predictions.parquet")
     judgement.by_month.to_csv(folder / "calibration_by_month.csv", index=False)
+    importance = concept_importance(learnt.bundle, evenly_spaced(training_set.part("test"), EXPLAINED_ROWS))
+    importance.to_csv(folder / "importance.csv", index=False)
     write_json(training_set.manifest, folder / "manifest.json")
-    write_json(report_of(history).to_dict(), folder / "validation.json")
+    validation = report_of(history).to_dict()
+    write_json(validation, folder / "validation.json")
+    inputs = report_from_run(
+        run_id,
+        training_set,
+        judgement,
+        config=project.config.evaluation,
+        model=learnt.bundle.model,
+        validation=validation,
+        importance=importance,
+        leakage=leakage.to_dict() if leakage is not None else None,
+        expected_value=judged.expected_value,
+        notes=tuple(notes),
+    )
+    write_report(folder / "report.html", inputs)
     write_json(judgement.metrics, folder / "metrics.json")
+
+
+def evenly_spaced(frame: pd.DataFrame, most: int) -> pd.DataFrame:
+    """At most so many rows of a frame, at equal distances.
+
+    >>> import pandas as pd
+    >>> evenly_spaced(pd.DataFrame({"x": range(10)}), 3)["x"].tolist()
+    [0, 4, 8]
+    """
+    step = -(-len(frame) // most) if len(frame) else 1
+    return frame.iloc[::step]
 
 
 def _track(project: Project, folder: Path, run_id: str, judgement: Judgement) -> str:
@@ -158,6 +311,8 @@ def _track(project: Project, folder: Path, run_id: str, judgement: Judgement) ->
                 Tag("convpredict.config_digest", project.digest),
                 Artifact(folder / "bundle", "bundle"),
                 Artifact(folder / "plots", "plots"),
+                Artifact(folder / "report.html"),
+                Artifact(folder / "importance.csv"),
                 Artifact(folder / "manifest.json"),
                 Artifact(folder / "validation.json"),
                 Artifact(folder / "test_predictions.parquet"),

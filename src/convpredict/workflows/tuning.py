@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.load import load_project, section_yaml
-from .common import StepProgress, part_of, read_history, silent
+from .common import StepProgress, part_of, read_outcomes, silent
 
 if TYPE_CHECKING:
     from ..models.tuning import Tuned
@@ -74,7 +74,7 @@ def tune(
     project = load_project(config, data=data, overrides=overrides)
     settings = project.config
     progress("reading", 0.0)
-    history = read_history(project, require=("conversions",))
+    history = read_outcomes(project)
     training_set = build_training_set(history, project, progress=part_of(progress, "building features"))
     study = settings.tuning.study or Path("runs") / f"{settings.name}_tuning.db"
     progress("tuning", 0.0)

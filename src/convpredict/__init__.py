@@ -14,8 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .config.load import Project, load_project, parse_project
-    from .errors import BundleError, ConfigError, ConvpredictError, DataError, NotEnoughDataError
+    from .errors import (
+        BundleError,
+        ConfigError,
+        ConvpredictError,
+        DataError,
+        LeakageError,
+        NotEnoughDataError,
+    )
+    from .evaluation.calls import replay_calls
     from .evaluation.comparison import evaluate
+    from .evaluation.leakage.audit import audit_table, audit_training_set
+    from .evaluation.leakage.findings import LeakageReport
+    from .evaluation.report.from_run import report_from_run
+    from .evaluation.report.render import write_report
     from .features.build import build_features, write_features
     from .features.feature_set import FeatureSet
     from .history.frames import history_from_frames
@@ -25,7 +37,12 @@ if TYPE_CHECKING:
     from .history.simulator.simulation import Simulation
     from .models.bundle import Bundle, load_bundle, write_bundle
     from .models.conversion import ConversionModel
+    from .models.fitting import fit_conversion_model
+    from .models.reasons import concept_importance, explain_leads
     from .models.scorecard import Scorecard
+    from .models.scorecard_learning import learn_scorecard
+    from .models.value import ValueModel
+    from .models.value_fitting import fit_value_model
     from .scoring.scores import Scores, score_open_leads
     from .training.observations import make_observations, open_observations
     from .training.time_split import TimeSplit
@@ -40,6 +57,8 @@ _HOME = {
     "DataError": "errors",
     "FeatureSet": "features.feature_set",
     "History": "history.history",
+    "LeakageError": "errors",
+    "LeakageReport": "evaluation.leakage.findings",
     "NotEnoughDataError": "errors",
     "Project": "config.load",
     "Scorecard": "models.scorecard",
@@ -47,20 +66,31 @@ _HOME = {
     "Simulation": "history.simulator.simulation",
     "TimeSplit": "training.time_split",
     "TrainingSet": "training.training_set",
+    "ValueModel": "models.value",
+    "audit_table": "evaluation.leakage.audit",
+    "audit_training_set": "evaluation.leakage.audit",
     "build_features": "features.build",
     "build_training_set": "training.training_set",
+    "concept_importance": "models.reasons",
     "evaluate": "evaluation.comparison",
+    "explain_leads": "models.reasons",
+    "fit_conversion_model": "models.fitting",
+    "fit_value_model": "models.value_fitting",
     "history_from_frames": "history.frames",
+    "learn_scorecard": "models.scorecard_learning",
     "load_bundle": "models.bundle",
     "load_history": "history.load",
     "load_project": "config.load",
     "make_observations": "training.observations",
     "open_observations": "training.observations",
     "parse_project": "config.load",
+    "replay_calls": "evaluation.calls",
+    "report_from_run": "evaluation.report.from_run",
     "score_open_leads": "scoring.scores",
     "simulate": "history.simulator.run",
     "write_bundle": "models.bundle",
     "write_features": "features.build",
+    "write_report": "evaluation.report.render",
 }
 
 __all__ = [
@@ -72,6 +102,8 @@ __all__ = [
     "DataError",
     "FeatureSet",
     "History",
+    "LeakageError",
+    "LeakageReport",
     "NotEnoughDataError",
     "Project",
     "Scorecard",
@@ -79,20 +111,31 @@ __all__ = [
     "Simulation",
     "TimeSplit",
     "TrainingSet",
+    "ValueModel",
+    "audit_table",
+    "audit_training_set",
     "build_features",
     "build_training_set",
+    "concept_importance",
     "evaluate",
+    "explain_leads",
+    "fit_conversion_model",
+    "fit_value_model",
     "history_from_frames",
+    "learn_scorecard",
     "load_bundle",
     "load_history",
     "load_project",
     "make_observations",
     "open_observations",
     "parse_project",
+    "replay_calls",
+    "report_from_run",
     "score_open_leads",
     "simulate",
     "write_bundle",
     "write_features",
+    "write_report",
 ]
 
 

@@ -33,13 +33,15 @@ class Prefixes:
         project = load_project(ROOT / "configs/bpic2012.yaml", data=data / "bpic2012")
         history = read_history(project)
         events = history.query(
-            "SELECT l.lead_id, i.occurred_at, i.visible_at, i.kind, i.resource, l.created_at, l.amount_requested "
-            "FROM interactions i JOIN leads l USING (lead_row) ORDER BY i.lead_row, i.occurred_at, i.visible_at"
+            "SELECT lead_row, occurred_at, kind, resource FROM interactions "
+            "ORDER BY lead_row, occurred_at, visible_at"
         ).to_pandas()
+        leads = history.leads.select(["lead_id", "created_at", "amount_requested"]).to_pandas()
+        of_event = leads.iloc[events["lead_row"].to_numpy()].reset_index(drop=True)
         self.kind, self.kinds = pd.factorize(events["kind"].astype(str))
         self.resource, self.resources = pd.factorize(events["resource"].astype(str))
         self.at = events["occurred_at"].to_numpy().astype("datetime64[us]").astype(np.int64)
-        lead = events["lead_id"].astype(str).to_numpy()
+        lead = of_event["lead_id"].astype(str).to_numpy()
         first = pd.Series(np.arange(len(lead))).groupby(lead).min()
         cutoff = pd.DatetimeIndex(rows["cutoff"]).tz_convert(None).as_unit("us").asi8
         ids = rows["lead_id"].astype(str)
@@ -47,13 +49,13 @@ class Prefixes:
         per_case = pd.Series(self.at).groupby(lead)
         times = {case: values.to_numpy() for case, values in per_case}
         self.length = np.array([np.searchsorted(times[i], c) for i, c in zip(ids, cutoff, strict=True)])
-        created = events["created_at"].to_numpy().astype("datetime64[us]").astype(np.int64)[self.start]
+        created = of_event["created_at"].to_numpy().astype("datetime64[us]").astype(np.int64)[self.start]
         when = pd.DatetimeIndex(rows["cutoff"])
         self.common = np.column_stack(
             [
-                events["amount_requested"].to_numpy(np.float64)[self.start],
+                of_event["amount_requested"].to_numpy(np.float64)[self.start],
                 (cutoff - created) / 3.6e9,
-                when.dayofweek,
+                when.day_of_week,
                 when.hour,
                 self.length,
             ]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from convpredict.config.base import Duration
 from convpredict.config.training import EvaluationConfig
+from convpredict.history.notebook_view import list_html, table_html
 from convpredict.models.conversion import ConversionModel
 from convpredict.models.horizons import non_decreasing
 from convpredict.models.scorecard import Scorecard
@@ -19,6 +20,8 @@ from convpredict.training.training_set import TrainingSet
 
 from .comparison import evaluate
 from .segments import calibration_by_month
+from .sentences import state_comparison
+from .tables import horizon_cells, metric_cells
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,6 +44,14 @@ class Judgement:
     predictions: pd.DataFrame = field(repr=False)
     by_month: pd.DataFrame = field(repr=False)
     confidence: float = 0.95
+
+    def __repr__(self) -> str:
+        return "\n".join(state_comparison(self.metrics))
+
+    def _repr_html_(self) -> str:
+        told = list_html(state_comparison(self.metrics)) + table_html(*metric_cells(self.metrics["test"]))
+        horizons = self.metrics.get("horizons")
+        return told + table_html(*horizon_cells(horizons)) if horizons else told
 
     def figures(self) -> dict[str, Figure]:
         """Calibration, gain, score distribution and calibration by month, as Matplotlib figures by name."""

@@ -1,4 +1,4 @@
-"""The comparison as a table for the terminal."""
+"""The comparison as a table for the terminal, and as cells for other tables."""
 
 from __future__ import annotations
 
@@ -47,16 +47,41 @@ def metrics_table(part: dict[str, Any], *, title: str | None = None) -> Table:
     counts = part["counts"]
     caption = f"{counts['rows']:,} observations of {counts['leads']:,} leads; [{level} interval over leads]"
     table = Table(title=title, caption=caption, caption_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    who = [name for name in ("model", "scorecard", "difference") if name in part]
-    for name in who:
-        table.add_column(name.capitalize(), justify="right", no_wrap=True)
-    for metric in part["model"]:
-        value = part["model"][metric]["value"]
-        digits = 3 if metric not in FINE else 4 if value is not None and value >= 0.05 else 5
-        cells = [_cell(part[name].get(metric), digits, signed=name == "difference") for name in who]
-        table.add_row(f"{_title(metric)} {BEST.get(metric, '↑')}", *cells)
+    heads, rows = metric_cells(part)
+    for head in heads:
+        table.add_column(head, justify="right" if head else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
     return table
+
+
+def metric_cells(part: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of the table of one part: a row per metric, model, scorecard and difference beside each other."""
+    who = [name for name in ("model", "scorecard", "difference") if name in part]
+    rows = []
+    for metric in part["model"]:
+        digits = _digits(metric, part["model"][metric])
+        cells = [_cell(part[name].get(metric), digits, signed=name == "difference") for name in who]
+        rows.append([f"{_title(metric)} {BEST.get(metric, '↑')}", *cells])
+    return ["", *(name.capitalize() for name in who)], rows
+
+
+def horizon_cells(horizons: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of a table over horizons (``metrics["horizons"]``): observations and three metrics of each."""
+    shown = ("auc", "log_loss", "calibration_ratio")
+    rows = []
+    for horizon, found in horizons.items():
+        if found is None:
+            rows.append([horizon, "cannot be judged", *("" for _ in shown)])
+            continue
+        cells = [_cell(found[metric], _digits(metric, found[metric]), signed=False) for metric in shown]
+        rows.append([horizon, f"{found['counts']['rows']:,}", *cells])
+    return ["Horizon", "Observations", *(f"{_title(name)} {BEST.get(name, '↑')}" for name in shown)], rows
+
+
+def _digits(metric: str, entry: Entry) -> int:
+    value = entry["value"]
+    return 3 if metric not in FINE else 4 if value is not None and value >= 0.05 else 5
 
 
 def _title(metric: str) -> str:

@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .notebook_view import facts_html, paragraph_html
 from .validation import ValidationReport
 
 AttributeType = Literal["category", "number", "time"]
@@ -59,6 +60,24 @@ class History:
     def n_leads(self) -> int:
         """Number of leads."""
         return int(self.leads.num_rows)
+
+    def __repr__(self) -> str:
+        return (
+            f"History({self.n_leads:,} leads, {self.n_interactions:,} interactions, "
+            f"{self.conversions.num_rows:,} converted, known until {self.known_until:%Y-%m-%d %H:%M} UTC)"
+        )
+
+    def _repr_html_(self) -> str:
+        attributes = {
+            f"attributes of the {table}": ", ".join(f"{name} ({type_})" for name, type_ in found.items())
+            or None
+            for table, found in (
+                ("leads", self.lead_attributes),
+                ("interactions", self.interaction_attributes),
+            )
+        }
+        seen = self.report._repr_html_() if self.report is not None else paragraph_html(repr(self))
+        return seen + (facts_html(attributes) if any(attributes.values()) else "")
 
     def scan(
         self,

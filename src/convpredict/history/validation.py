@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from .notebook_view import list_html, paragraph_html, table_html
 
 AFTER_KNOWN_UNTIL = "after known_until"
 LEAD_AFTER_KNOWN_UNTIL = "its lead was created after known_until"
@@ -74,6 +75,37 @@ class ValidationReport:
         """Plain data for JSON: times as ISO 8601 text."""
         content: dict[str, Any] = _plain(asdict(self))
         return content
+
+    def _repr_html_(self) -> str:
+        undated = f", {self.undated:,} at an unknown date" if self.undated else ""
+        lost = f", {self.lost:,} lost" if self.lost else ""
+        text = (
+            f"{self.leads:,} leads, {self.converted:,} converted{undated}{lost}; "
+            f"known until {self.known_until:%Y-%m-%d %H:%M} UTC"
+        )
+        heads = ("table", "rows read", "accepted", "duplicates removed", "set apart", "from", "to")
+        rows = [
+            (
+                name,
+                *(table.read, table.accepted, table.duplicates, table.n_quarantined),
+                *(f"{moment:%Y-%m-%d}" if moment else "-" for moment in (table.first, table.last)),
+            )
+            for name, table in self.tables.items()
+        ]
+        reasons = [
+            (name, count, reason)
+            for name, table in self.tables.items()
+            for reason, count in sorted(table.quarantined.items(), key=lambda item: (-item[1], item[0]))
+        ]
+        set_apart = (
+            table_html(("set apart in", "rows", "why"), reasons, text_columns=(0, 2)) if reasons else ""
+        )
+        notes = [
+            f"{name}: {n:,} {note}" for name, table in self.tables.items() for note, n in table.notes.items()
+        ]
+        return (
+            paragraph_html(text) + table_html(heads, rows) + set_apart + list_html((*notes, *self.warnings))
+        )
 
 
 class BadRowsError(DataError):

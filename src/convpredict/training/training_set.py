@@ -188,6 +188,12 @@ class TrainingSet:
         """Read what :meth:`save` wrote; raises DataError if it is incomplete or does not belong together."""
         return cls(*read_training_set(Path(folder)))
 
+    def __repr__(self) -> str:
+        counts = ", ".join(
+            f"{name} {part['observations']:,}" for name, part in self.manifest["parts"].items()
+        )
+        return f"TrainingSet({len(self.frame):,} observations, {len(self.feature_set)} features; {counts})"
+
     def _repr_html_(self) -> str:
         heads = ("part", "observations", "leads", "first cutoff", "last cutoff", *self.manifest["labels"])
         body = "".join(

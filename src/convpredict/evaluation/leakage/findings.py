@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from convpredict.errors import LeakageError
+from convpredict.history.notebook_view import list_html, paragraph_html, table_html
 
 Severity = Literal["severe", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("severe", "warning", "info")
@@ -132,6 +133,33 @@ class LeakageReport:
             f"Follow the remedies, or waive a finding with a reason under leakage.waive, like "
             f"'\"{example}\": \"is set at creation\"'; 'convpredict leaks CONFIG' shows the whole report."
         )
+
+    def __repr__(self) -> str:
+        return f"LeakageReport({self._summary()})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                found.name,
+                f"{found.severity}, waived: {found.waiver_reason}" if found.waived else found.severity,
+                found.evidence,
+                found.remedy,
+            )
+            for found in self.findings
+        ]
+        heads = ("finding", "severity", "evidence", "remedy")
+        return (
+            paragraph_html(self._summary())
+            + (table_html(heads, rows, text_columns=range(4)) if rows else "")
+            + list_html(f"the waiver {name} fits no finding" for name in self.unknown_waivers)
+        )
+
+    def _summary(self) -> str:
+        counts = self.to_dict()["counts"]
+        found = ", ".join(f"{count} {severity}" for severity, count in counts.items() if count)
+        seen = ", ".join(f"{count:,} {what}" for what, count in self.examined.items())
+        stops = "; stops training" if self.severe else ""
+        return f"{found or 'no'} findings of hindsight{stops}" + (f"; looked at {seen}" if seen else "")
 
     def _known(self) -> str:
         names = ", ".join(found.name for found in self.findings)

@@ -59,17 +59,26 @@ def judge_value(
     ``deciles``
         rows, predicted and actual total by decile of the expected value, the highest first.
 
+    With ``outcome: purchase`` the value is the expected value, of all rows, whatever their ``probability``:
+    ``value`` is None, ``converted_rows`` are those who bought within the value horizon, and the coverage stands
+    with ``expected_value``; what is left of an open window is taken to come evenly.
+
     Where value windows are still open at the end of the data, predictions are taken times the share of the revenue
     that is expected by then (``DevelopmentCurve``), so that they stand against revenue of the same span;
     ``complete_share`` says how many converted rows had a complete window. Units: the currency of the data.
     """
     part = training_set.part("test")
-    label = part[label_column(training_set.horizons[0])].to_numpy() == 1
-    revenue = np.where(label, np.nan_to_num(part["revenue"].to_numpy(np.float64)), 0.0)
+    customers = labels.outcome == "purchase"
+    amount = np.nan_to_num(part["revenue"].to_numpy(np.float64))
+    label = amount != 0 if customers else part[label_column(training_set.horizons[0])].to_numpy() == 1
+    revenue = np.where(label, amount, 0.0)
     value = model.predict(training_set.X("test"))
     low, high = model.predict_interval(training_set.X("test"))
     followed = _followed(training_set, labels, label)
-    share = np.ones(len(part)) if model.development_ is None else model.development_.at(followed)
+    if customers:
+        share, probability = followed, np.ones(len(part))
+    else:
+        share = np.ones(len(part)) if model.development_ is None else model.development_.at(followed)
     mean = float(np.average(value, weights=probability)) if probability.sum() > 0 else float(value.mean())
     lead = part["lead_id"].to_numpy()
     expected = {
@@ -87,7 +96,10 @@ def judge_value(
         },
         "value": None,
     }
-    if label.any():
+    if customers:
+        rows = np.ones(len(part))
+        result["expected_value"] |= _coverage(revenue, low, high, rows, followed >= 1.0)
+    elif label.any():
         _, code, count = np.unique(lead[label], return_inverse=True, return_counts=True)
         weight = 1.0 / count[code]
         mean_value = float(np.average(value[label], weights=weight))
@@ -111,7 +123,7 @@ def _followed(training_set: TrainingSet, labels: LabelsConfig, label: NDArray[np
     since = (end - cutoff).astype(np.int64).astype(np.float64)
     if labels.outcome == "conversion":
         since = since - training_set.horizons[0].days * MICROSECONDS_PER_DAY / 2
-    since = np.where(label, part["revenue_followed_us"].to_numpy(np.float64), since)
+        since = np.where(label, part["revenue_followed_us"].to_numpy(np.float64), since)
     return np.asarray(np.clip(since / length, 0.0, 1.0), np.float64)
 
 

@@ -16,6 +16,7 @@ from convpredict.config.base import Duration
 from convpredict.config.load import parse_scorecard
 from convpredict.errors import BundleError, ConfigError
 from convpredict.features.feature_set import FeatureSet
+from convpredict.history.notebook_view import facts_html
 
 from .bundle_files import canonical_json, digest_of, parse_json, read_folder, seal, write_folder
 from .calibration import Floats, SigmoidCalibrator, calibrator_from_dict
@@ -68,6 +69,28 @@ class Bundle:
         """All horizons, from the shortest to the longest."""
         return tuple(sorted((self.horizon, *self.further)))
 
+    def __repr__(self) -> str:
+        horizons = ", ".join(map(str, self.horizons))
+        return f"Bundle({self.name!r}, horizons {horizons}, {len(self.feature_set)} features)"
+
+    def _repr_html_(self) -> str:
+        capacity, value, card = self.model.capacity_, self.value, self.scorecard
+        return facts_html(
+            {
+                "bundle": self.name,
+                "predicts": f"{self.outcome} within {', '.join(map(str, self.horizons))}",
+                "ranks by": f"{self.horizon}",
+                "features": len(self.feature_set),
+                "model": f"{capacity.n_estimators} trees of {capacity.num_leaves} leaves, "
+                f"logistic part {capacity.logistic_weight:g}, calibrator {self.model.calibrator_.name}",
+                "value": None
+                if value is None
+                else f"{value.candidate_.family}, from {value.n_leads_:,.0f} leads",
+                "scorecard": card.config.name if card is not None and card.config is not None else None,
+                "made from": f"training set {self.created_from[:12]}" if self.created_from else None,
+            }
+        )
+
     @cached_property
     def files(self) -> Mapping[str, str]:
         """The text of every file, by its name in the folder. Raises BundleError for what text cannot keep."""
@@ -99,6 +122,8 @@ class Bundle:
     def predict_value(self, features: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
         """Expected revenue given a conversion, and the ends of its interval, in the currency of the data.
 
+        With ``outcome: purchase`` it is the revenue expected of a customer, who may buy nothing.
+
         Raises BundleError where the bundle predicts no value.
         """
         if self.value is None:
@@ -108,6 +133,13 @@ class Bundle:
         table = self._columns(features)
         value = self.value.predict(table)
         return value, *self.value.interval_.at(value)
+
+    def expected_value(self, probability: Floats, value: Floats) -> Floats:
+        """What each row is expected to bring: P times its value; of customers the value itself, not conditioned on P.
+
+        ``value`` may be either end of the interval as well, shape as ``probability``.
+        """
+        return value if self.outcome == "purchase" else probability * value
 
     def _columns(self, features: pd.DataFrame) -> pd.DataFrame:
         names = list(self.feature_set.model_names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from .conversion import ConversionModel
 
 CALIBRATE_SHARE = 0.2
 FEWEST_POSITIVES = 10
+SHORT_PAST = "none: the past is shorter than two horizons, the completed rows set the level"
 _PARTS = ("development", "recent")
 
 
@@ -34,6 +35,10 @@ def fit_further_horizons(
     Each learns from every row before the test part with what was known when that begins: first from the rows whose
     own horizon had ended, of which the latest choose the calibrator, then from all, where the others are
     completed (see ``completion.py``), unless ``config`` says ``immature: ignore`` or ``refit: false``.
+
+    Where the past is shorter than two horizons, no row had ended before the latest ones began, so that nothing is left
+    to choose a calibrator on. Then all rows that have ended teach, uncalibrated, and the completed rows alone set
+    the level; ``selection_["calibration"]`` of the model says so.
 
     Raises
     ------
@@ -106,26 +111,32 @@ def _fit_one(
     cutoff = rows["cutoff"].dt.tz_localize(None).to_numpy().astype("datetime64[us]").astype(np.int64)
     ended = followed >= horizon.microseconds
     first, later = _divide(cutoff, ended, horizon)
-    _check(horizon, label, (first, later))
-    model = ConversionModel.from_config(_sized(config, primary), n_jobs=n_jobs).fit(
-        X[first],
-        label[first].astype(np.int8),
-        calibration=(X[later], label[later].astype(np.int8), rows["lead_id"][later].to_numpy()),
-    )
-    if not config.refit:
+    model = ConversionModel.from_config(_sized(config, primary), n_jobs=n_jobs)
+    ignored = config.immature == "ignore" or bool(ended.all())
+    if _teaches(label[first]) and _teaches(label[later]):
+        model.fit(
+            X[first],
+            label[first].astype(np.int8),
+            calibration=(X[later], label[later].astype(np.int8), rows["lead_id"][later].to_numpy()),
+        )
+        if config.refit and ignored:
+            known = label[ended].astype(np.int8)
+            return model.refit(X[ended], known, recent=(X[later], label[later].astype(np.int8)))
+        prior, unseen = (
+            estimate_level(model.decision_function(X[later]), label[later], rows["lead_id"][later]),
+            ~first[ended],
+        )
+    else:
+        _check(horizon, label[ended])
+        model.fit(X[ended], label[ended].astype(np.int8))
+        model.selection_["calibration"] = SHORT_PAST
+        prior, unseen = 0.0, None
+    if ignored or not config.refit:
         return model
-    if config.immature == "ignore" or ended.all():
-        known = label[ended].astype(np.int8)
-        return model.refit(X[ended], known, recent=(X[later], label[later].astype(np.int8)))
-    prior = estimate_level(model.decision_function(X[later]), label[later], rows["lead_id"][later])
+    known_after = rows["event_known_after_us"][ended].to_numpy()
     return refit_completed(
         model,
-        EndedRows(
-            X[ended],
-            label[ended].astype(np.int8),
-            rows["event_known_after_us"][ended].to_numpy(),
-            ~first[ended],
-        ),
+        EndedRows(X[ended], label[ended].astype(np.int8), known_after, unseen),
         OpenRows(X[~ended], rows["lead_id"][~ended].to_numpy(), label[~ended] == 1, followed[~ended]),
         prior_shift=prior,
     )
@@ -147,13 +158,17 @@ def _divide(
     return ended & (cutoff + horizon.microseconds <= boundary), ended & (cutoff >= boundary)
 
 
-def _check(horizon: Duration, label: Floats, slices: Sequence[npt.NDArray[np.bool_]]) -> None:
-    for purpose, rows in zip(("learn from", "calibrate on"), slices, strict=True):
-        positives = int((label[rows] == 1).sum())
-        if positives < FEWEST_POSITIVES or positives == rows.sum():
-            raise NotEnoughDataError(
-                f"labels.horizons has {horizon}, but of the rows before the test part whose {horizon} had ended "
-                f"by then, the {int(rows.sum()):,} to {purpose} hold {positives:,} with a conversion (at least "
-                f"{FEWEST_POSITIVES}, and not all, are needed); drop this horizon, begin the test part later "
-                "(split.test_from), or give data that covers a longer time"
-            )
+def _teaches(label: Floats) -> bool:
+    positives = int((label == 1).sum())
+    return FEWEST_POSITIVES <= positives < len(label)
+
+
+def _check(horizon: Duration, label: Floats) -> None:
+    """``label`` of the rows whose horizon has ended."""
+    if not _teaches(label):
+        raise NotEnoughDataError(
+            f"labels.horizons has {horizon}, but of the rows before the test part the {len(label):,} whose {horizon} "
+            f"had ended by then hold {int((label == 1).sum()):,} with a conversion (at least {FEWEST_POSITIVES}, and "
+            "not all, are needed); drop this horizon, begin the test part later (split.test_from), or give data "
+            "that covers a longer time"
+        )

@@ -14,6 +14,7 @@ from ..config.reasons import ReasonsConfig
 from ..engines.buckets import BUCKET_EVENTS
 from ..features.batches import iterate_features
 from ..history.history import History
+from ..history.notebook_view import facts_html
 from ..models.bundle import Bundle
 from ..models.horizons import median_days
 from ..training.observations import open_observations
@@ -28,7 +29,8 @@ class Scores:
     every horizon from the shortest to the longest, never falling, with more than one horizon
     median_days_to_conversion (given that it comes within the longest; null where it cannot be told), rank (by
     the bundle's horizon, 1 is the most likely; ties by lead_id) and, where the bundle predicts values,
-    expected_value with its _low and _high (P times value, value_low and value_high), value, value_low and
+    expected_value with its _low and _high (P times value, value_low and value_high; of customers, with outcome
+    purchase, these themselves), value, value_low and
     value_high (revenue given a conversion and the interval of one lead's, in the currency of the data); where it has
     a scorecard, scorecard_points and scorecard_grade; where reasons are wanted, reasons_for, reasons_against and
     reason_contributions (see models.reasons); most likely lead first. ``excluded``: leads left out, by reason.
@@ -37,6 +39,24 @@ class Scores:
     table: pa.Table = field(repr=False)
     probability_column: str
     excluded: dict[str, int]
+
+    def __repr__(self) -> str:
+        return f"Scores({self.table.num_rows:,} open leads by {self.probability_column})"
+
+    def _repr_html_(self) -> str:
+        p = self.table[self.probability_column].to_numpy()
+        left_out = [f"{name} {count:,}" for name, count in self.excluded.items() if count]
+        facts: dict[str, object] = {
+            "open leads": len(p),
+            "as of": str(self.table["cutoff"][0].as_py()) if len(p) else None,
+            "conversions expected": f"{p.sum():,.1f} (sum of {self.probability_column})",
+            "highest, median probability": f"{p.max():.1%}, {np.median(p):.2%}" if len(p) else None,
+            "left out": ", ".join(left_out) or None,
+            "columns of .table": ", ".join(self.table.column_names),
+        }
+        if "expected_value" in self.table.column_names:
+            facts["revenue expected"] = f"{np.sum(self.table['expected_value'].to_numpy()):,.0f}"
+        return facts_html(facts)
 
 
 def score_open_leads(
@@ -94,7 +114,7 @@ def score_open_leads(
         last = "median_days_to_conversion"
         columns[last] = pa.array(median_days(predicted), pa.float64(), from_pandas=True)
     if bundle.value is not None:
-        columns |= _value_columns(p, np.concatenate(values_of) if values_of else np.zeros((0, 3)))
+        columns |= _value_columns(bundle, p, np.concatenate(values_of) if values_of else np.zeros((0, 3)))
     if bundle.scorecard is not None:
         total = np.concatenate(points) if points else np.zeros(0)
         columns["scorecard_points"] = pa.array(total, pa.float64())
@@ -107,8 +127,8 @@ def score_open_leads(
     return Scores(table, name, observed.excluded)
 
 
-def _value_columns(p: np.ndarray, values: np.ndarray) -> dict[str, pa.Array]:
-    """P x value and its ends, then the value given a conversion and its ends, in the currency of the data."""
+def _value_columns(bundle: Bundle, p: np.ndarray, values: np.ndarray) -> dict[str, pa.Array]:
+    """The expected value and its ends, then the value given a conversion and its ends, in the currency of the data."""
     names = (
         "expected_value",
         "expected_value_low",
@@ -117,5 +137,6 @@ def _value_columns(p: np.ndarray, values: np.ndarray) -> dict[str, pa.Array]:
         "value_low",
         "value_high",
     )
-    amounts = np.column_stack([p[:, None] * values, values])
+    expected = [bundle.expected_value(p, each) for each in values.T]
+    amounts = np.column_stack([*expected, values])
     return {name: pa.array(amounts[:, i], pa.float64()) for i, name in enumerate(names)}

@@ -223,7 +223,7 @@ def _judge(
     expected_value = None
     if learnt.value is not None:
         p = seen["p"].to_numpy()
-        expected_value = p * learnt.value.predict(training_set.X("test"))
+        expected_value = bundle.expected_value(p, learnt.value.predict(training_set.X("test")))
         judgement.metrics["value"] = judge_value(
             training_set, learnt.value, p, settings.labels, settings.evaluation
         )

@@ -13,7 +13,7 @@ from convpredict.errors import DataError, NotEnoughDataError
 from convpredict.history.load import load_history
 from convpredict.history.simulator import simulate
 from convpredict.models.conversion import ConversionModel
-from convpredict.models.tuning import DEFAULTS, Tuned, tune_model
+from convpredict.models.tuning import Tuned, default_settings, tune_model
 from convpredict.training.training_set import TrainingSet, build_training_set
 
 CONFIG = Path(__file__).parents[1] / "configs/demo.yaml"
@@ -49,7 +49,7 @@ def test_a_study_is_gone_on_with_and_its_first_trial_is_the_defaults(
     assert other.trials == 1
     assert other.confirmation["difference"] == 0
     assert not other.beats_defaults
-    assert other.model["num_leaves"] == DEFAULTS["num_leaves"]
+    assert other.model["num_leaves"] == default_settings(150)["num_leaves"]
     model = ConversionModel.from_config(ModelConfig.model_validate(second.model | {"seeds": 1}))
     assert (
         model.fit(training_set.X("train"), training_set.y("train"))

@@ -24,7 +24,7 @@ from .calibrator_choice import clustered_standard_error, group_codes, row_log_lo
 from .capacity import ROUNDS, VALIDATION_ROWS, thin_negatives
 from .encoding import Encoder, Matrix
 from .logistic import fit_logistic
-from .trees import SMALL_DATA, fit_booster, make_dataset, staged_logits, tree_parameters
+from .trees import default_parameters, fit_booster, make_dataset, staged_logits, tree_parameters
 
 Floats = npt.NDArray[np.float64]
 LOGISTIC_WEIGHTS = (0.0, 0.15, 0.3, 0.5)
@@ -32,17 +32,17 @@ _FEWEST_POSITIVES = 10
 _NOISE = 2.0
 _FEW_ROWS = 50_000
 
-DEFAULTS: Mapping[str, float | int] = {
-    "num_leaves": SMALL_DATA["num_leaves"],
-    "learning_rate": SMALL_DATA["learning_rate"],
-    "lambda_l2": SMALL_DATA["lambda_l2"],
-    "feature_fraction": SMALL_DATA["feature_fraction"],
-    "min_sum_hessian_in_leaf": SMALL_DATA["min_sum_hessian_in_leaf"],
-}
-"""What is tuned, and where the first trial starts: size, speed, shrinkage, share of columns, least leaf.
+SEARCHED = ("num_leaves", "learning_rate", "lambda_l2", "feature_fraction", "min_sum_hessian_in_leaf")
+"""What is tuned: size, speed, shrinkage, share of columns, least leaf.
 
 The number of trees and the weight of the logistic part come with each trial: they are read off the validation.
 """
+
+
+def default_settings(n_columns: int) -> dict[str, float | int]:
+    """Where the first trial starts: the defaults of the model for so many columns."""
+    defaults = default_parameters(n_columns)
+    return {name: defaults[name] for name in SEARCHED}
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def tune_model(
         seed=tuning.seed + done, n_startup_trials=10, multivariate=False
     )
     if not any(_is_default(trial) and trial.state.is_finished() for trial in study.trials):
-        study.enqueue_trial(dict(DEFAULTS), user_attrs={"default": True})
+        study.enqueue_trial(default_settings(rows.matrix.shape[1]), user_attrs={"default": True})
 
     def report(study: Any, trial: Any) -> None:
         if progress is not None:

@@ -296,7 +296,9 @@ def _conclude(study: Any, rows: _TuningRows, name: str, optuna: Any) -> Tuned:
     best = min(complete, key=lambda trial: (trial.value, trial.number))
     tuned = rows.late_losses(best.params, best.user_attrs["n_estimators"], best.user_attrs["logistic_weight"])
     default = rows.late_losses(
-        DEFAULTS, first.user_attrs["n_estimators"], first.user_attrs["logistic_weight"]
+        default_settings(rows.matrix.shape[1]),
+        first.user_attrs["n_estimators"],
+        first.user_attrs["logistic_weight"],
     )
     gap = tuned - default
     lightgbm = {

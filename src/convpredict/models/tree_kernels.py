@@ -66,7 +66,7 @@ def code_categories(values: Any, categories: Any, codes: Any, column: int) -> No
             whole = np.float64(np.int64(value))
             place = np.searchsorted(categories, whole)
             if place < len(categories) and categories[place] == whole:
-                code = place + 1
+                code = int(place) + 1
         codes[i // BLOCK, column, i % BLOCK] = code
 
 

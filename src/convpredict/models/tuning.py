@@ -239,7 +239,7 @@ class _TuningRows:
         trees = self._staged(settings, every, self.late)[place]
         fitted = _fit_logistic(self.encoder, self.matrix, self.label, self.seed)
         logit = (1 - logistic_weight) * trees + logistic_weight * fitted.logit(self.late)
-        return row_log_loss(logit, self.late_label)
+        return np.asarray(row_log_loss(logit, self.late_label))
 
     def _staged(self, settings: Mapping[str, Any], train: npt.NDArray[np.intp], rows: Matrix) -> list[Floats]:
         overrides = {**self.config.lightgbm, **settings}

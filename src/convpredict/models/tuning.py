@@ -23,7 +23,7 @@ from convpredict.training.training_set import TrainingSet
 from .calibrator_choice import clustered_standard_error, group_codes, row_log_loss
 from .capacity import ROUNDS, VALIDATION_ROWS, thin_negatives
 from .encoding import Encoder, Matrix
-from .logistic import fit_logistic
+from .logistic import Logistic, fit_logistic
 from .trees import default_parameters, fit_booster, make_dataset, staged_logits, tree_parameters
 
 Floats = npt.NDArray[np.float64]
@@ -239,7 +239,7 @@ class _TuningRows:
         trees = self._staged(settings, every, self.late)[place]
         fitted = _fit_logistic(self.encoder, self.matrix, self.label, self.seed)
         logit = (1 - logistic_weight) * trees + logistic_weight * fitted.logit(self.late)
-        return np.asarray(row_log_loss(logit, self.late_label))
+        return row_log_loss(logit, self.late_label)
 
     def _staged(self, settings: Mapping[str, Any], train: npt.NDArray[np.intp], rows: Matrix) -> list[Floats]:
         overrides = {**self.config.lightgbm, **settings}
@@ -277,7 +277,7 @@ def _logistic_logits(
     return _fit_logistic(encoder, matrix[train], label[train], seed).logit(matrix[held_out])
 
 
-def _fit_logistic(encoder: Encoder, matrix: Matrix, label: Floats, seed: int) -> Any:
+def _fit_logistic(encoder: Encoder, matrix: Matrix, label: Floats, seed: int) -> Logistic:
     rows, factor = thin_negatives(label, VALIDATION_ROWS, seed)
     sizes = [len(c.categories) if c.type == "category" else None for c in encoder.columns]
     return fit_logistic(

@@ -8,6 +8,7 @@ in line style.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import BytesIO
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ from .segments import calibration_by_month, calibration_by_score, gain_by_share
 MODEL, SCORECARD, REFERENCE, TEXT = "#0072B2", "#D55E00", "#8A8A8A", "#333333"
 COLOURS = {"model": MODEL, "scorecard": SCORECARD}
 LINES: dict[str, Literal["-", "--", "-."]] = {"model": "-", "scorecard": "--"}
+_SHOWN_DPI = 75
 RARE = 0.2
 """Below this rate in the highest bin probabilities are drawn on a logarithmic scale."""
 
@@ -203,10 +205,20 @@ def draw_calibration_by_month(table: pd.DataFrame, *, title: str = "Calibration 
     return figure
 
 
+class _Chart(Figure):
+    """A figure that shows itself in a notebook, also where Matplotlib's own display is not set up."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        picture = BytesIO()
+        self.savefig(picture, format="png", dpi=2 * _SHOWN_DPI)
+        width, height = self.get_size_inches() * _SHOWN_DPI
+        return picture.getvalue(), {"width": round(width), "height": round(height)}
+
+
 def _figure(
     width: float, height: float, *, rows: int = 1, columns: int = 1, **grid: Any
 ) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    figure = _Chart(figsize=(width, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = list(np.ravel(figure.subplots(rows, columns, gridspec_kw=grid or None)))
     for each in axes:

@@ -48,9 +48,10 @@ class Scores:
         left_out = [f"{name} {count:,}" for name, count in self.excluded.items() if count]
         facts: dict[str, object] = {
             "open leads": len(p),
-            "as of": str(self.table["cutoff"][0].as_py()) if len(p) else None,
+            "as of": f"{self.table['cutoff'][0].as_py():%Y-%m-%d %H:%M} UTC" if len(p) else None,
             "conversions expected": f"{p.sum():,.1f} (sum of {self.probability_column})",
-            "highest, median probability": f"{p.max():.1%}, {np.median(p):.2%}" if len(p) else None,
+            "highest probability": f"{p.max():.1%}" if len(p) else None,
+            "median probability": f"{np.median(p):.2%}" if len(p) else None,
             "left out": ", ".join(left_out) or None,
             "columns of .table": ", ".join(self.table.column_names),
         }

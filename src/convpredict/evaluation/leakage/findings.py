@@ -159,7 +159,8 @@ class LeakageReport:
         found = ", ".join(f"{count} {severity}" for severity, count in counts.items() if count)
         seen = ", ".join(f"{count:,} {what}" for what, count in self.examined.items())
         stops = "; stops training" if self.severe else ""
-        return f"{found or 'no'} findings of hindsight{stops}" + (f"; looked at {seen}" if seen else "")
+        told = f"findings of hindsight: {found}{stops}" if found else "no findings of hindsight"
+        return f"{told}; looked at {seen}" if seen else told
 
     def _known(self) -> str:
         names = ", ".join(found.name for found in self.findings)

@@ -39,7 +39,7 @@ _OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
     "occurrence": {"objective": "binary", "min_sum_hessian_in_leaf": 3.0, "lambda_l2": 5.0},
 }
 _WRITTEN: Mapping[str, str] = {
-    "tweedie": f"tweedie tweedie_variance_power:{TWEEDIE_POWER}",
+    "tweedie": "tweedie",
     "gamma": "gamma",
     "lognormal": "regression",
     "zero_inflated_lognormal": "regression",

@@ -380,7 +380,7 @@ class TestManifest:
 
     def test_it_shows_itself(self, built: TrainingSet) -> None:
         html = built._repr_html_()
-        assert "<td>calibrate</td>" in html
+        assert ">calibrate</td>" in html
         assert f"{len(built.frame):,} observations" in html
 
 

@@ -21,7 +21,7 @@ from convpredict.training.training_set import TrainingSet
 from .comparison import evaluate
 from .segments import calibration_by_month
 from .sentences import state_comparison
-from .tables import horizon_cells, metric_cells
+from .tables import horizon_cells, metric_cells, value_cells
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,8 +50,9 @@ class Judgement:
 
     def _repr_html_(self) -> str:
         told = list_html(state_comparison(self.metrics)) + table_html(*metric_cells(self.metrics["test"]))
-        horizons = self.metrics.get("horizons")
-        return told + table_html(*horizon_cells(horizons)) if horizons else told
+        horizons, value = self.metrics.get("horizons"), self.metrics.get("value")
+        told += table_html(*horizon_cells(horizons)) if horizons else ""
+        return told + (table_html(*value_cells(value)) if value else "")
 
     def figures(self) -> dict[str, Figure]:
         """Calibration, gain, score distribution and calibration by month, as Matplotlib figures by name."""

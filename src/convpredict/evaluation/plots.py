@@ -210,7 +210,7 @@ class _Chart(Figure):
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         picture = BytesIO()
-        self.savefig(picture, format="png", dpi=2 * _SHOWN_DPI)
+        self.savefig(picture, format="png")
         width, height = self.get_size_inches() * _SHOWN_DPI
         return picture.getvalue(), {"width": round(width), "height": round(height)}
 

@@ -21,6 +21,14 @@ TITLES = {
     "calibration_intercept": "Calibration intercept",
     "calibration_ratio": "Predicted / observed",
 }
+VALUE_METRICS = {
+    "total_ratio": ("Predicted / actual total → 1", 3),
+    "normalised_gini": ("Normalised Gini ↑", 3),
+    "spearman": ("Spearman ↑", 3),
+    "decile_mape": ("Decile MAPE ↓", 3),
+    "rmse": ("RMSE ↓", 0),
+    "mae": ("MAE ↓", 0),
+}
 BEST = {
     "log_loss": "↓",
     "brier": "↓",
@@ -77,6 +85,17 @@ def horizon_cells(horizons: dict[str, Any]) -> tuple[list[str], list[list[str]]]
         cells = [_cell(found[metric], _digits(metric, found[metric]), signed=False) for metric in shown]
         rows.append([horizon, f"{found['counts']['rows']:,}", *cells])
     return ["Horizon", "Observations", *(f"{_title(name)} {BEST.get(name, '↑')}" for name in shown)], rows
+
+
+def value_cells(value: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of a table of expected values (``metrics["value"]``): the model beside simpler answers."""
+    judged = value["expected_value"]
+    rows = []
+    for metric, (title, digits) in VALUE_METRICS.items():
+        entries = [found[metric] for found in judged.values()]
+        entries = [e if isinstance(e, dict) else {"value": e, "low": None, "high": None} for e in entries]
+        rows.append([title, *(_cell(entry, digits, signed=False) for entry in entries)])
+    return ["", *(name.replace("_", " ").capitalize() for name in judged)], rows
 
 
 def _digits(metric: str, entry: Entry) -> int:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import cached_property
-from html import escape
 from typing import Literal, TypeVar
 
 from pydantic import ValidationError
@@ -18,6 +17,7 @@ from convpredict.config.base import Duration, Strict
 from convpredict.config.features import AttributeFeature, Feature, FeaturesConfig, SplitFeature
 from convpredict.errors import BundleError, ConfigError
 from convpredict.history.history import AttributeType, History
+from convpredict.history.notebook_view import paragraph_html, table_html
 
 from .columns import columns_of, columns_of_all, meaning_of
 from .declaration_checks import check_declaration, column_uses, nearest
@@ -215,16 +215,12 @@ class FeatureSet:
         )
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in cells) + "</tr>"
-            for column in self.columns
-            for cells in [(column.name, column.label, column.unit, column.concept, column.type)]
-        )
-        head = "".join(f"<th>{title}</th>" for title in ("name", "label", "unit", "concept", "type"))
-        return (
-            f"<p>{len(self)} columns, {len(self.model_columns)} of them for the model</p>"
-            f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-        )
+        heads = ("name", "label", "unit", "concept", "type")
+        rows = [
+            (column.name, column.label, column.unit, column.concept, column.type) for column in self.columns
+        ]
+        told = paragraph_html(f"{len(self)} columns, {len(self.model_columns)} of them for the model")
+        return told + table_html(heads, rows, text_columns=range(len(heads)))
 
     @cached_property
     def _by_name(self) -> dict[str, FeatureColumn]:

@@ -75,6 +75,7 @@ class Bundle:
 
     def _repr_html_(self) -> str:
         capacity, value, card = self.model.capacity_, self.value, self.scorecard
+        learnt_from = "purchases' windows" if self.outcome == "purchase" else "converted leads"
         return facts_html(
             {
                 "bundle": self.name,
@@ -85,7 +86,7 @@ class Bundle:
                 f"logistic part {capacity.logistic_weight:g}, calibrator {self.model.calibrator_.name}",
                 "value": None
                 if value is None
-                else f"{value.candidate_.family}, from {value.n_leads_:,.0f} leads",
+                else f"{value.candidate_.family}, from {value.n_leads_:,.0f} {learnt_from}",
                 "scorecard": card.config.name if card is not None and card.config is not None else None,
                 "made from": f"training set {self.created_from[:12]}" if self.created_from else None,
             }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from convpredict.errors import ConfigError, NotEnoughDataError
 from convpredict.features.build import build_features
 from convpredict.features.feature_set import FeatureSet
 from convpredict.history.history import History
+from convpredict.history.notebook_view import paragraph_html, table_html
 
 from .labels import label_column, label_observations
 from .lead_times import microseconds_of, to_microseconds
@@ -196,17 +196,10 @@ class TrainingSet:
 
     def _repr_html_(self) -> str:
         heads = ("part", "observations", "leads", "first cutoff", "last cutoff", *self.manifest["labels"])
-        body = "".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in _cells(name, part)) + "</tr>"
-            for name, part in self.manifest["parts"].items()
-        )
+        rows = [_cells(name, part) for name, part in self.manifest["parts"].items()]
         left_out = {**self.manifest["observations"]["excluded"], **self.manifest["observations"]["set_aside"]}
-        titles = "".join(f"<th>{escape(head)}</th>" for head in heads)
-        return (
-            f"<p>{escape(self.manifest['name'])}: {len(self.frame):,} observations, "
-            f"{len(self.feature_set)} features; left out: {escape(_listed(left_out))}</p>"
-            f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
-        )
+        told = f"{len(self.frame):,} observations, {len(self.feature_set)} features; left out: {_listed(left_out)}"
+        return paragraph_html(f"{self.manifest['name']}: {told}") + table_html(heads, rows)
 
 
 def build_training_set(

@@ -86,6 +86,10 @@ class Simulation:
             )
         return cls(Path(path), config, process)
 
+    def __repr__(self) -> str:
+        end = f"{self.known_until:%Y-%m-%d}"
+        return f"Simulation({self.config.leads:,} leads, seed {self.config.seed}, known until {end}, {self.path})"
+
     @property
     def known_until(self) -> datetime:
         """The instant up to which the history is complete."""

@@ -113,23 +113,18 @@ def metric_items(metrics: Mapping[str, Any]) -> Iterator[Item]:
     ['test/model/auc', 'test/model/auc_low']
     """
     yield Json("metrics.json", metrics)
-    for part, content in metrics.items():
-        for group, entries in content.items():
-            for name, entry in entries.items():
-                whole = {"value": entry} if not isinstance(entry, Mapping) else entry
-                for end, value in whole.items():
-                    if (
-                        isinstance(value, int | float)
-                        and not isinstance(value, bool)
-                        and math.isfinite(value)
-                    ):
-                        suffix = "" if end == "value" else f"_{end}"
-                        yield Metric(_NOT_IN_NAMES.sub("_", f"{part}/{group}/{name}{suffix}"), float(value))
+    for path, value in _leaves(metrics, separator="/"):
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            head, _, end = path.rpartition("/")
+            name = head if end == "value" else f"{head}_{end}" if end in ("low", "high") else path
+            yield Metric(_NOT_IN_NAMES.sub("_", name), float(value))
 
 
-def _leaves(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(
+    content: Mapping[str, Any], prefix: str = "", *, separator: str = "."
+) -> Iterator[tuple[str, Any]]:
     for key, value in content.items():
         if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from _leaves(value, f"{prefix}{key}{separator}", separator=separator)
         else:
             yield f"{prefix}{key}", value

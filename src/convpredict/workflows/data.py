@@ -83,10 +83,17 @@ def write_feature_table(
     history = read_history(project)
     settings = project.config
     if observations is not None:
-        given = observations_from_file(history, observations, max_age=settings.observations.max_age)
+        given = observations_from_file(
+            history, observations, max_age=settings.observations.max_age, outcome=settings.labels.outcome
+        )
         table, rejected = given.table, given.excluded
     else:
-        made = open_observations(history, as_of or history.known_until, settings.observations.max_age)
+        made = open_observations(
+            history,
+            as_of or history.known_until,
+            settings.observations.max_age,
+            outcome=settings.labels.outcome,
+        )
         table, rejected = made.table, made.excluded
     if table.num_rows == 0:
         reasons = (

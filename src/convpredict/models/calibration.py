@@ -96,6 +96,9 @@ class _OnLogit(ABC):
     @abstractmethod
     def _map(self, z: Floats) -> Floats: ...
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
     def transform_logit(self, z: npt.ArrayLike) -> Floats:
         return clip_logit(self._map(clip_logit(z)))
 

@@ -173,6 +173,9 @@ class TreeEnsemble:
         self._boosters: list[Any] = []
         self._compiled: list[CompiledTrees | None] = []
 
+    def __repr__(self) -> str:
+        return f"TreeEnsemble({len(self.texts)} seeds, {self.n_features} features)"
+
     def __getstate__(self) -> dict[str, Any]:
         return {"texts": self.texts, "n_features": self.n_features, "_boosters": [], "_compiled": []}
 

@@ -1,6 +1,6 @@
 """An AutoML ensemble on the very rows and features of a configuration's training set: a reference for quality.py.
 
-    pip install 'flaml[automl]'
+    pip install 'convpredict[benchmarks]'
     python benchmarks/automl.py configs/school_crm.yaml --data ../shared/data/school_crm --out automl.parquet \
         --beside runs/RUN/test_predictions.parquet
 

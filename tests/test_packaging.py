@@ -33,11 +33,11 @@ def pins() -> dict[str, str]:
 
 
 def declared() -> list[Requirement]:
-    """What the package, its extras and its build need."""
+    """What the package, its extras and its build need; what only benchmarks compare with is not locked."""
     project = PROJECT["project"]
     lists = [
         project["dependencies"],
-        *project["optional-dependencies"].values(),
+        *(needs for extra, needs in project["optional-dependencies"].items() if extra != "benchmarks"),
         PROJECT["build-system"]["requires"],
     ]
     found = [Requirement(text) for requirements in lists for text in requirements]

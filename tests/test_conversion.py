@@ -244,10 +244,23 @@ def test_unseen_and_reordered_categories(fitted):
     assert np.isfinite(model.decision_function(missing)).all()
 
 
-def test_a_category_without_other_bucket_becomes_missing():
+def test_a_new_category_without_other_bucket_is_taken_as_missing():
     frame = pd.DataFrame({"c": pd.Categorical(["a", "b", "a"])})
     unseen = pd.DataFrame({"c": pd.Categorical(["b", "z", None])})
-    np.testing.assert_array_equal(Encoder.learn(frame).encode(unseen)[:, 0], [1.0, np.nan, np.nan])
+    np.testing.assert_array_equal(Encoder.learn(frame).encode(unseen)[:, 0], [1.0, 2.0, 2.0])
+
+
+def test_trees_tell_missing_categories_from_known_ones():
+    """Twenty categories alike, a fifth missing, and only the missing convert: one division, not twenty."""
+    rng = np.random.default_rng(5)
+    names = rng.choice([f"c{i}" for i in range(20)], 2000)
+    missing = rng.random(2000) < 0.2
+    X = pd.DataFrame({"c": pd.Categorical(np.where(missing, None, names))})
+    y = rng.random(2000) < np.where(missing, 0.5, 0.1)
+    model = ConversionModel(num_leaves=2, n_estimators=100, logistic_weight=0.0, seeds=1).fit(X, y)
+    p = model.predict_proba(X)[:, 1]
+    assert abs(p[missing].mean() - y[missing].mean()) < 0.05
+    assert p[~missing].max() - p[~missing].min() < 0.1
 
 
 def test_arrow_backed_frames_are_read_like_others(fitted):

@@ -25,7 +25,8 @@ def rows(n: int) -> np.ndarray:
         [rng.normal(0, 30, n), rng.integers(0, 3, n), rng.poisson(2, n), rng.poisson(2, n), [0.0] * n]
     )
     X[rng.random(X.shape) < 0.2] = np.nan
-    X[:, 4] = np.nan
+    X[::2, 1][np.isnan(X[::2, 1])] = 3.0
+    X[1::3, 4] = np.nan
     return X
 
 

@@ -59,8 +59,7 @@ def encode_batch(encoder: Encoder, batch: pa.RecordBatch) -> npt.NDArray[np.floa
                 raise BundleError(
                     f"the categories of {column.name} are not those that the model was fitted on"
                 )
-            matrix[:, i] = values.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-            matrix[matrix[:, i] < 0, i] = np.nan
+            matrix[:, i] = values.indices.fill_null(len(column.categories)).to_numpy(zero_copy_only=False)
         else:
             matrix[:, i] = values.to_numpy(zero_copy_only=False)
     return matrix

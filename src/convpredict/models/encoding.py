@@ -1,4 +1,8 @@
-"""From a feature table to the matrix that the models read: numbers as they are, categories as codes."""
+"""From a feature table to the matrix that the models read: numbers as they are, categories as codes.
+
+A missing category has a code of its own, the one after the last category: trees that divide one category from the
+rest, as LightGBM's do here, could not otherwise divide the missing from the known.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +34,12 @@ class Encoder:
     """Which columns a model was fitted on, and how each becomes a column of floats.
 
     A category that was not there at fitting becomes ``(other)`` where the column has that bucket, and missing
-    (NaN) where it has not.
+    where it has not.
 
     >>> frame = pd.DataFrame({"calls": [1, 2], "source": pd.Categorical(["ads", None])})
     >>> encoder = Encoder.learn(frame)
     >>> encoder.encode(frame).tolist()
-    [[1.0, 0.0], [2.0, nan]]
+    [[1.0, 0.0], [2.0, 1.0]]
     """
 
     columns: tuple[Column, ...]
@@ -61,7 +65,9 @@ class Encoder:
         return cls(tuple(columns))
 
     def encode(self, X: pd.DataFrame | npt.NDArray[Any], rows: slice = slice(None)) -> Matrix:
-        """The rows as a matrix, float32 if nothing is lost by it, else float64; category codes; missing NaN.
+        """The rows as a matrix, float32 if nothing is lost by it, else float64.
+
+        A missing number is NaN; a missing category has the code ``len(column.categories)``.
 
         Raises ValueError where a column has another type than at fitting, or holds an infinite number.
         """
@@ -146,8 +152,9 @@ def _encode_column(values: pd.Series[Any], column: Column) -> npt.NDArray[Any]:
             raise ValueError(f"column {column.name!r} contains infinity; make it missing (NaN) or cap it")
         return numbers
     known = {category: float(code) for code, category in enumerate(column.categories)}
-    fallback = known.get(OTHER, np.nan)
-    translation = np.array([known.get(category, fallback) for category in categories] + [np.nan])
+    missing = float(len(known))
+    fallback = known.get(OTHER, missing)
+    translation = np.array([known.get(category, fallback) for category in categories] + [missing])
     if isinstance(values.dtype, pd.CategoricalDtype):
         codes = values.cat.codes.to_numpy()
     else:

@@ -65,7 +65,7 @@ class NumberTerm:
 
 @dataclass(frozen=True)
 class CategoryTerm:
-    """One coefficient per category code, or ``missing`` where the value is missing."""
+    """One coefficient per category code; ``missing`` for the code after the last, and for NaN."""
 
     coefficients: tuple[float, ...]
     missing: float
@@ -95,7 +95,7 @@ class Logistic:
                 result[:, i] = np.where(np.isnan(x), term.missing, value)
             else:
                 table = np.array([*term.coefficients, term.missing])
-                code = np.where(np.isnan(x), -1, x).astype(np.intp)
+                code = np.where(is_missing(x, len(term.coefficients)), -1, x).astype(np.intp)
                 result[:, i] = table[code]
         return result
 
@@ -110,7 +110,7 @@ class Logistic:
     @cached_property
     def _flat(self) -> tuple[Floats, npt.NDArray[np.int64], Floats]:
         """The terms as arrays: see :func:`.logistic_kernels.add_terms`."""
-        tables = [t.coefficients if isinstance(t, CategoryTerm) else () for t in self.terms]
+        tables = [(*t.coefficients, t.missing) if isinstance(t, CategoryTerm) else () for t in self.terms]
         rows = [
             (t.low, t.high, t.mean, t.scale, t.coefficient, t.missing)
             if isinstance(t, NumberTerm)
@@ -215,11 +215,21 @@ def _centres(logistic: Logistic, matrix: Matrix, weight: Floats) -> tuple[float,
     return tuple(float(f"{mean:.7g}") for mean in total / weight.sum())
 
 
+def is_missing(column: npt.NDArray[Any], n_categories: int | None) -> npt.NDArray[np.bool_]:
+    """Which values of a column of :meth:`Encoder.encode` are missing; ``n_categories`` None: a column of numbers.
+
+    >>> is_missing(np.array([0.0, 1.0, 2.0, np.nan]), 2).tolist()
+    [False, False, True, True]
+    """
+    nan: npt.NDArray[np.bool_] = np.isnan(column)
+    return nan if n_categories is None else np.asarray(nan | (column >= n_categories))
+
+
 _Plan = tuple[float, float, float, float, bool, int | None]
 
 
 def _prepare(column: npt.NDArray[Any], weight: Floats, count: int | None) -> _Plan:
-    known = ~np.isnan(column)
+    known = ~is_missing(column, count)
     has_missing = bool(not known.all())
     if count is not None:
         return 0.0, 0.0, 0.0, 0.0, has_missing, count
@@ -257,7 +267,7 @@ def _design(matrix: Matrix, plan: Sequence[_Plan]) -> npt.NDArray[np.float32]:
     position = 0
     for i, (low, high, mean, scale, has_missing, count) in enumerate(plan):
         x = matrix[:, i].astype(np.float64)
-        absent = np.isnan(x)
+        absent = is_missing(x, count)
         if count is not None:
             rows = np.flatnonzero(~absent)
             design[rows, position + x[rows].astype(np.intp)] = 1.0

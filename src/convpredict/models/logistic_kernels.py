@@ -13,7 +13,7 @@ def add_terms(matrix: Any, terms: Any, starts: Any, coefficients: Any, total: An
     """Add every column's term to ``total``, column after column; a row does not depend on the others.
 
     ``terms`` has one row per column: low, high, mean, scale, coefficient, missing. A category's coefficients lie
-    at ``coefficients[starts[i] : starts[i + 1]]``, which is empty for a number.
+    at ``coefficients[starts[i] : starts[i + 1]]``, the last is that of the missing; it is empty for a number.
     """
     for i in range(matrix.shape[1]):
         low, high, mean, scale, coefficient, missing = terms[i]

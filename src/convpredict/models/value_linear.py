@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from .calibration import Floats
 from .encoding import Matrix
-from .logistic import _ONE_BLAS_THREAD, CategoryTerm, Logistic, NumberTerm, weighted_quantiles
+from .logistic import _ONE_BLAS_THREAD, CategoryTerm, Logistic, NumberTerm, is_missing, weighted_quantiles
 
 _TAIL = 0.005
 _ITERATIONS = 50
@@ -22,7 +22,7 @@ class _Column:
     def __init__(
         self, values: npt.NDArray[np.float64], weight: Floats, n_categories: int | None, *, used: bool
     ) -> None:
-        known = ~np.isnan(values)
+        known = ~is_missing(values, n_categories)
         self.n_categories, self.used = n_categories, used
         self.has_missing = used and bool(not known.all())
         self.low = self.high = self.mean = self.scale = 0.0
@@ -47,7 +47,7 @@ class _Column:
         """Write this column's part of the design, shape (rows, width)."""
         if not self.used:
             return
-        absent = np.isnan(values)
+        absent = is_missing(values, self.n_categories)
         if self.n_categories is not None:
             rows = np.flatnonzero(~absent)
             design[rows, values[rows].astype(np.intp)] = 1.0

@@ -88,7 +88,8 @@ def fit_segment_means(matrix: Matrix, y: Floats, weight: Floats, columns: Sequen
 
 def segment_candidates(encoder: Encoder, matrix: npt.NDArray[Any]) -> list[int]:
     """Category columns that could make segments: those with at least two categories among the rows."""
-    return [i for i in encoder.categorical if len(np.unique(matrix[:, i][~np.isnan(matrix[:, i])])) > 1]
+    sizes = {i: len(encoder.columns[i].categories) for i in encoder.categorical}
+    return [i for i, size in sizes.items() if len(np.unique(matrix[:, i][matrix[:, i] < size])) > 1]
 
 
 def _codes(matrix: Matrix, columns: Sequence[int]) -> npt.NDArray[np.int64]:

@@ -31,8 +31,8 @@ demo: $(STAMP) ## simulate a funnel, check it, train, compare with the scorecard
 	$(BIN)/convpredict compare runs/demo
 	$(BIN)/convpredict score configs/demo.yaml --run runs/demo --out runs/demo/scores.parquet --top 20
 
-test: $(STAMP) ## run every test, the examples in docstrings among them
-	$(BIN)/python -m pytest
+test: $(STAMP) ## run every test, the examples in docstrings among them, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP) ## lint, formatting and types
 	$(BIN)/ruff check

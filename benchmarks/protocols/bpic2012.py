@@ -4,7 +4,8 @@ The encodings follow Teinemaa et al. (2019), Outcome-oriented predictive process
 event's attributes), *aggregation* (counts of each activity and resource over the prefix), *index* (the activity at
 each position, and the hours between them, of the latest fifteen events). Each has the case's static attribute, the
 hours since its start and the weekday and hour of the cutoff too. XGBoost learns from the rows that our model is fitted
-on, and is judged on the same test rows. Without the package its columns stay empty (``pip install 'convpredict[benchmarks]'``).
+on, and is judged on the same test rows. Without the package its columns stay empty
+(``pip install 'convpredict[benchmarks]'``).
 """
 
 from __future__ import annotations

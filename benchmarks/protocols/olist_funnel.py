@@ -9,11 +9,12 @@ import pandas as pd
 
 from convpredict.training.training_set import TrainingSet
 
-from .rows import Row, paired, plain_lightgbm, row, trained
+from .rows import Row, TrainedRun, paired, plain_lightgbm, row, trained
 
 SOURCES = "olist_marketing_qualified_leads_dataset.csv.gz", "olist_closed_deals_dataset.csv.gz"
 BAR = 0.70
 REFERENCE = 0.697
+WITHIN = 0.15
 PROTOCOL = "one day after the first contact, the last 20 % of leads by first contact; {}"
 
 
@@ -26,6 +27,23 @@ def days_to_win(data: Path, lead_ids: pd.Series) -> np.ndarray:
         pd.to_datetime(joined["won_date"]) - pd.to_datetime(joined["first_contact_date"])
     ).dt.total_seconds()
     return days.reindex(lead_ids.astype(str)).fillna(np.inf).to_numpy() / 86_400
+
+
+def value_rows(run: TrainedRun) -> list[Row]:
+    """Predicted over actual revenue: of all leads (P x value), and of the converted ones alone (value)."""
+    protocol = PROTOCOL.format("revenue within 90 days, the undated totals spread evenly")
+    rows = []
+    for who, name in (
+        ("expected_value", "expected revenue / revenue brought"),
+        ("value", "the same, of the won leads alone"),
+    ):
+        ratio = run.metrics["value"][who]["model"]["total_ratio"]
+        figures = ratio["value"], ratio["low"], ratio["high"]
+        met = abs(ratio["value"] - 1) <= WITHIN
+        rows.append(row("olist_funnel", protocol, name, *figures, 1.0, "within 15 %", met=met))
+    coverage = run.metrics["value"]["value"]["coverage"]
+    name = "share of the won leads inside their interval"
+    return [*rows, row("olist_funnel", protocol, name, coverage, None, None, 0.8, "the interval's claim")]
 
 
 def measure(data: Path) -> list[Row]:
@@ -51,6 +69,7 @@ def measure(data: Path) -> list[Row]:
                 1.0,
                 "perfect calibration",
             ),
+            *value_rows(run),
         ]
     plain = plain_lightgbm(
         training_set.X("development"), training_set.y("development").to_numpy(), training_set.X("test")

@@ -26,21 +26,27 @@ WRITTEN_BY_SALES = (
 )
 IDS = ("Prospect ID", "Lead Number")
 REPEATS, FOLDS = 3, 5
-WITHOUT_IDS = "static table, 3 x 5-fold; without the nine columns that sales fill in, and without ids"
-WITH_NUMBER = (
-    "static table, 3 x 5-fold; without the nine columns, with the lead number (the README's columns)"
+AS_REFERENCE = "(a) static table, 3 x 5-fold; without the nine columns that sales fill in, as the reference"
+WITHOUT_IDS = (
+    "(b) static table, 3 x 5-fold; without the nine columns and without the number that counts the leads"
 )
 """The number counts leads up: between random folds it tells what converted just before and after. Not so in use."""
 
+BAR, REFERENCE = 0.880, 0.878
+
 
 def read_table(data: Path, *, number: bool = False) -> tuple[pd.DataFrame, np.ndarray]:
-    """Features and labels, with or without the lead number; ``Select`` and empty are missing, text is a category."""
+    """Features and labels, with or without the lead number; ``Select`` and empty are missing, text is a category.
+
+    How many fields a lead left empty is a column of its own.
+    """
     frame = pd.read_csv(data / "xeducation" / "Leads.csv.gz", na_values=["Select"])
     label = frame.pop("Converted").to_numpy(np.float64)
     left_out = [name for name in (*WRITTEN_BY_SALES, *IDS) if not (number and name == "Lead Number")]
     frame = frame.drop(columns=left_out).dropna(axis=1, how="all")
     text = [name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
-    return frame.astype(dict.fromkeys(text, "category")), label
+    frame = frame.astype(dict.fromkeys(text, "category"))
+    return frame.assign(fields_left_empty=frame.isna().sum(axis=1)), label
 
 
 def audit(data: Path) -> list[Row]:
@@ -69,8 +75,8 @@ def measure(data: Path) -> list[Row]:
     """The leakage gate's report, then AUC and log loss with and without the lead number."""
     return [
         *audit(data),
+        *_measure_folds(*read_table(data, number=True), AS_REFERENCE),
         *_measure_folds(*read_table(data), WITHOUT_IDS),
-        *_measure_folds(*read_table(data, number=True), WITH_NUMBER),
     ]
 
 
@@ -87,8 +93,12 @@ def _measure_folds(features: pd.DataFrame, label: np.ndarray, protocol: str) -> 
     result = paired(label, ours, plain, np.arange(len(label)), ("auc", "log_loss"))
     best = result["auc"]["ours"]
     name = "plain LightGBM, same folds"
+    readme = [
+        row("xeducation", protocol, "auc", *best, REFERENCE, "the data's README", met=best[0] >= REFERENCE)
+    ]
     return [
-        row("xeducation", protocol, "auc", *best, 0.880, "the bar", met=best[0] >= 0.880),
+        row("xeducation", protocol, "auc", *best, BAR, "the bar", met=best[0] >= BAR),
+        *(readme if protocol == AS_REFERENCE else []),
         row("xeducation", protocol, "auc", *best, result["auc"]["reference"][0], name),
         row("xeducation", protocol, "auc, difference", *result["auc"]["difference"], 0.0, name),
         row(

@@ -22,7 +22,10 @@ from convpredict.models.bundle import Bundle, load_bundle, write_bundle
 from convpredict.models.bundle_files import digest_of
 from convpredict.models.conversion import ConversionModel
 from convpredict.models.scorecard import Scorecard
+from convpredict.models.shap import TreeExplainer
 from convpredict.models.tree_check import check_trees
+from convpredict.models.tree_paths import parse_trees
+from convpredict.models.tree_scoring import compile_trees
 
 CARD = "{half_life: 7d, rules: [{kind: call, points: 5, within: 7d}, {attribute: source, values: [fair], points: 3}]}"
 
@@ -256,6 +259,12 @@ def test_what_is_not_understood_is_refused_even_with_right_checksums(folder, nam
         ("left_child", "0"),
         ("right_child", "77"),
         ("leaf_value", "nan"),
+        ("leaf_value", "1 2"),
+        ("split_feature", "0.5"),
+        ("decision_type", "14"),
+        ("internal_count", "0"),
+        ("leaf_count", "inf"),
+        ("num_leaves", "3 "),
     ],
 )
 def test_trees_that_would_lead_the_reader_astray_are_refused(bundle, key, value):
@@ -263,9 +272,28 @@ def test_trees_that_would_lead_the_reader_astray_are_refused(bundle, key, value)
     n_features = len(bundle.model.encoder_.columns)
     assert check_trees(text, n_features, name="tree") == text.count("\nTree=")
     begin = text.index(f"\n{key}=") + len(key) + 2
-    end = text.index(" ", begin)
+    end = min(text.index(" ", begin), text.index("\n", begin))
     with pytest.raises(BundleError, match="altered or cut off"):
         check_trees(text[:begin] + value + text[end:], n_features, name="tree")
+
+
+def test_a_tree_after_the_end_of_the_trees_is_none(bundle):
+    """It would be walked without having been checked: here by a column far outside of the table."""
+    text = bundle.model.trees_.texts[0]
+    n_features = len(bundle.model.encoder_.columns)
+    block = text[text.index("\nTree=1\n") : text.index("\nTree=2\n")].rstrip("\n")
+    begin = block.index("split_feature=") + len("split_feature=")
+    more = text + block[:begin] + "-900000000" + block[block.index(" ", begin) :] + "\n\n"
+    assert check_trees(more, n_features, name="tree") == len(parse_trees(more)) == len(parse_trees(text))
+    rows = np.random.default_rng(0).integers(0, 3, (50, n_features)).astype(np.float64)
+    assert (
+        compile_trees([more], n_features).mean_logit(rows).tobytes()
+        == compile_trees([text], n_features).mean_logit(rows).tobytes()
+    )
+    assert (
+        TreeExplainer(more, n_features).explain(rows).tobytes()
+        == TreeExplainer(text, n_features).explain(rows).tobytes()
+    )
 
 
 def test_a_half_written_bundle_is_never_seen(bundle, folder, monkeypatch):

@@ -6,10 +6,12 @@ import numpy as np
 
 from convpredict.errors import BundleError
 
-from .tree_paths import Tree, parse_trees
+from .tree_paths import END, Tree, parse_trees
 
 _HEADER = {"version": "v4", "num_class": "1", "num_tree_per_iteration": "1"}
 BINARY = "binary sigmoid:1"
+_DECISIONS = 12
+"""Decisions are two bits and one of three kinds of missing values above them; a fourth kind is none."""
 
 
 def check_trees(text: str, n_features: int, *, name: str, objective: str = BINARY) -> int:
@@ -19,7 +21,7 @@ def check_trees(text: str, n_features: int, *, name: str, objective: str = BINAR
     finite. Returns the number of trees; raises BundleError.
     """
     head, _, rest = text.partition("\n\nTree=0\n")
-    body, end, _ = rest.partition("\nend of trees\n")
+    body, end, _ = rest.partition(END)
     header = dict(line.split("=", 1) for line in head.split("\n")[1:] if "=" in line)
     expected = {**_HEADER, "objective": objective, "max_feature_idx": str(n_features - 1)}
     wrong = [key for key, value in expected.items() if header.get(key) != value]
@@ -48,6 +50,14 @@ def _problem(tree: Tree, n_features: int) -> str | None:
         return f"has {nodes} nodes and {leaves} leaves, which is no binary tree"
     if nodes and (tree.feature.min() < 0 or tree.feature.max() >= n_features):
         return f"reads a column that is not among the {n_features}"
+    if nodes and not bool(np.all((tree.decision >= 0) & (tree.decision < _DECISIONS))):
+        return "takes a decision of no known kind"
+    if len(tree.node_count) != nodes or len(tree.leaf_count) != leaves:
+        return "does not count the rows of each of its nodes and leaves"
+    if not (np.isfinite(tree.node_count).all() and np.isfinite(tree.leaf_count).all()):
+        return "holds a number that is not finite"
+    if (tree.node_count <= 0).any() or (tree.leaf_count < 0).any():
+        return "counts rows that cannot be"
     if not (np.isfinite(tree.leaf_value).all() and not np.isnan(tree.threshold).any()):
         return "holds a number that is not finite"
     children = np.sort(np.concatenate([tree.left, tree.right]))

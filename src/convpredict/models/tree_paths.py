@@ -9,6 +9,9 @@ import numpy.typing as npt
 
 from ..errors import BundleError
 
+END = "\nend of trees\n"
+"""The line that ends the trees: what follows is no tree, whatever it looks like."""
+
 _ZERO = 1e-35
 """LightGBM's kZeroThreshold: values within it count as zero where zero means missing."""
 
@@ -72,12 +75,13 @@ class Tree:
 
 
 def parse_trees(text: str) -> tuple[Tree, ...]:
-    """Read the trees of a LightGBM text model.
+    """Read the trees of a LightGBM text model, up to the line that ends them.
 
     Raises :class:`BundleError` for linear trees and averaged (random forest) output, which SHAP paths do not
-    cover.
+    cover, and ``ValueError`` for numbers that are none, are not as many as the tree says, or are no integers where
+    positions belong.
     """
-    header, *blocks = text.split("\nTree=")
+    header, *blocks = text.partition(END)[0].split("\nTree=")
     if "\naverage_output" in header:
         raise BundleError(
             "This LightGBM model averages its trees (random forest mode), which reasons do not cover; "
@@ -87,25 +91,37 @@ def parse_trees(text: str) -> tuple[Tree, ...]:
 
 
 def _parse_tree(block: str) -> Tree:
-    entries = dict(line.split("=", 1) for line in block.split("\n")[1:] if "=" in line)
+    lines = [line.split("=", 1) for line in block.split("\n")[1:] if "=" in line]
+    entries = dict(lines)
+    if len(entries) < len(lines):
+        raise ValueError("a key is repeated")
     if int(entries.get("is_linear", "0")):
         raise BundleError(
             "This LightGBM model has linear trees, which reasons do not cover; train with linear_tree=false."
         )
 
-    def numbers(key: str, kind: type = np.int64) -> npt.NDArray[np.generic]:
-        return np.array(entries.get(key, "").split(), dtype=np.float64).astype(kind)
+    def reals(key: str) -> Floats:
+        return np.array(entries.get(key, "").split(), dtype=np.float64)
 
-    single = int(entries["num_leaves"]) == 1
+    def integers(key: str, end: float = 2.0**31) -> Integers:
+        values = reals(key)
+        if not ((values == np.floor(values)) & (np.abs(values) < end)).all():
+            raise ValueError(f"{key} holds a number that is no integer of a tree")
+        return values.astype(np.int64)
+
+    n_leaves, leaf_value = int(entries["num_leaves"]), reals("leaf_value")
+    bounds = integers("cat_boundaries")
+    if len(leaf_value) != n_leaves or int(entries.get("num_cat", "0")) != max(len(bounds) - 1, 0):
+        raise ValueError("the numbers of leaves or of splits by category are not what the tree says")
     return Tree(
-        feature=numbers("split_feature"),  # type: ignore[arg-type]
-        threshold=numbers("threshold", np.float64),  # type: ignore[arg-type]
-        decision=numbers("decision_type"),  # type: ignore[arg-type]
-        left=numbers("left_child"),  # type: ignore[arg-type]
-        right=numbers("right_child"),  # type: ignore[arg-type]
-        node_count=numbers("internal_count", np.float64),  # type: ignore[arg-type]
-        leaf_value=numbers("leaf_value", np.float64),  # type: ignore[arg-type]
-        leaf_count=np.ones(1) if single else numbers("leaf_count", np.float64),  # type: ignore[arg-type]
-        category_bounds=numbers("cat_boundaries"),  # type: ignore[arg-type]
-        category_bits=numbers("cat_threshold", np.uint32),  # type: ignore[arg-type]
+        feature=integers("split_feature"),
+        threshold=reals("threshold"),
+        decision=integers("decision_type"),
+        left=integers("left_child"),
+        right=integers("right_child"),
+        node_count=reals("internal_count"),
+        leaf_value=leaf_value,
+        leaf_count=np.ones(1) if n_leaves == 1 else reals("leaf_count"),
+        category_bounds=bounds,
+        category_bits=(integers("cat_threshold", 2.0**32) % 2**32).astype(np.uint32),
     )

@@ -89,7 +89,7 @@ def horizon_cells(horizons: dict[str, Any]) -> tuple[list[str], list[list[str]]]
 
 def value_cells(value: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of a table of expected values (``metrics["value"]``): the model beside simpler answers."""
-    judged = value["expected_value"]
+    judged = {name: found for name, found in value["expected_value"].items() if isinstance(found, dict)}
     rows = []
     for metric, (title, digits) in VALUE_METRICS.items():
         entries = [found[metric] for found in judged.values()]

@@ -75,7 +75,7 @@ class Bundle:
 
     def _repr_html_(self) -> str:
         capacity, value, card = self.model.capacity_, self.value, self.scorecard
-        learnt_from = "purchases' windows" if self.outcome == "purchase" else "converted leads"
+        learnt_from = "customers' windows" if self.outcome == "purchase" else "converted leads"
         return facts_html(
             {
                 "bundle": self.name,
@@ -169,7 +169,7 @@ def load_bundle(path: Path | str) -> Bundle:
     index, files = read_folder(Path(path))
     try:
         bundle = _restore(index, files)
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, ConfigError) as error:
         raise BundleError(
             f"the bundle '{path}' cannot be understood ({type(error).__name__}: {error}); use the version of "
             "convpredict that wrote it, or export it anew"

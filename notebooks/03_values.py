@@ -95,7 +95,7 @@ from convpredict.evaluation.value_judgement import judge_value
 p = model.predict_proba(training_set.X("test"))[:, 1]
 judged = judge_value(training_set, value, p, project.config.labels, project.config.evaluation)
 heads, rows = value_cells(judged)
-pd.DataFrame(rows, columns=heads)
+pd.DataFrame(rows, columns=heads).set_index("")
 
 # %% [markdown]
 # MAE alone is misleading: predicting nothing for everybody wins it. The interval of one customer's revenue is meant
@@ -116,9 +116,8 @@ from convpredict.models.fitting import make_bundle
 
 scores = cp.score_open_leads(history, make_bundle(training_set, model, value=value))
 leads = scores.table.to_pandas()
-leads[["lead_id", "p_convert_30d", "value", "value_low", "value_high", "expected_value"]].nlargest(
-    5, "expected_value"
-).round(3)
+shown = ["lead_id", "p_convert_30d", "value", "value_low", "value_high", "expected_value"]
+leads.nlargest(5, "expected_value")[shown].round(2)
 
 # %% [markdown]
 # The sum over a list is the revenue to expect from it. In a simulation it can be set against the truth (look again at
@@ -175,9 +174,19 @@ customer_bundle
 
 # %%
 customers = cp.score_open_leads(buyers, customer_bundle).table.to_pandas()
-customers[["lead_id", "p_convert_30d", "expected_value", "expected_value_low", "expected_value_high"]].head(
-    3
-).round(3)
+shown = ["lead_id", "p_convert_30d", "expected_value", "expected_value_low", "expected_value_high"]
+customers[shown].head(3).round(2)
+
+# %% [markdown]
+# How good that is on the test part, `value` being the expected value itself here:
+
+# %%
+p = customer_bundle.predict(customer_set.part("test"))
+judged = judge_value(
+    customer_set, customer_bundle.value, p, retention.config.labels, retention.config.evaluation
+)
+heads, rows = value_cells(judged)
+pd.DataFrame(rows, columns=heads).set_index("")
 
 # %% [markdown]
 # ## Acquisition beside retention

@@ -98,7 +98,7 @@ def _doubts(project: Project, history: History, as_of: datetime | None) -> list[
             f"The data ends at {history.known_until:%Y-%m-%d %H:%M} UTC, before the instant asked for: whatever leads "
             "did since is unknown to these scores. Give a newer export, or leave --as-of out."
         )
-    if project.config.history.conversions is None:
+    if project.config.history.conversions is None and project.config.labels.outcome == "conversion":
         doubts.append(
             "No conversions are declared, so leads that have converted are scored as if they were open."
         )

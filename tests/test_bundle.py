@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import random
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ from convpredict.models.shap import TreeExplainer
 from convpredict.models.tree_check import check_trees
 from convpredict.models.tree_paths import parse_trees
 from convpredict.models.tree_scoring import compile_trees
+from convpredict.models.value import ValueModel
 
 CARD = "{half_life: 7d, rules: [{kind: call, points: 5, within: 7d}, {attribute: source, values: [fair], points: 3}]}"
 
@@ -232,6 +234,7 @@ def test_an_index_that_is_none_is_refused(folder, text):
         ("logistic.json", lambda t: t.replace('"missing"', '"absent"')),
         ("logistic.json", lambda t: '{"intercept": 0.0, "terms": []}'),
         ("logistic.json", lambda t: '{"intercept": Infinity, "terms": []}'),
+        ("logistic.json", lambda t: t.replace('"intercept": ', '"intercept": 1e999, "was": ')),
         ("features.json", lambda t: t.replace('"format": 1', '"format": 99')),
         ("scorecard.yaml", lambda t: t + "rules: []\n"),
         ("scorecard.yaml", lambda t: t.replace("points: 5", "points: 50")),
@@ -248,6 +251,50 @@ def test_what_is_not_understood_is_refused_even_with_right_checksums(folder, nam
     assert change(text) != text
     reseal(folder, **{name: change(text)})
     with pytest.raises(BundleError, match=r"export|use the version|copy"):
+        load_bundle(folder)
+
+
+def zero_inflated(family):
+    X, _ = features(500, seed=3)
+    rng = np.random.default_rng(1)
+    amount = np.exp(rng.normal(4.0, 0.8, 500)) * (rng.random(500) < 0.8)
+    segments = ("attribute_source",) if family == "mean" else None
+    return ValueModel(family=family, segments=segments).fit(X, amount)
+
+
+def shorten(stored):
+    """Fewer coefficients than categories: compiled code would read beyond their end."""
+    term = next(term for term in stored["model"]["family"]["spread"]["terms"] if term["type"] == "category")
+    term["coefficients"] = term["coefficients"][:1]
+
+
+@pytest.mark.parametrize(
+    ("family", "change"),
+    [
+        ("zero_inflated_lognormal", shorten),
+        ("zero_inflated_lognormal", lambda s: s["model"]["family"].update(level="nan")),
+        ("mean", lambda s: s["model"]["segment_means"].update(columns=[99])),
+        ("mean", lambda s: s["model"]["segment_means"].update(overall=10**400)),
+        ("mean", lambda s: s["interval"].update(low=["inf"] * len(s["interval"]["low"]))),
+        ("mean", lambda s: s.update(level="1e999")),
+    ],
+)
+def test_a_value_model_that_leads_astray_is_refused_even_with_right_checksums(
+    bundle, tmp_path, family, change
+):
+    write_bundle(tmp_path / "b", replace(bundle, value=zero_inflated(family)))
+    assert load_bundle(tmp_path / "b").value is not None
+    stored = json.loads((tmp_path / "b" / "value" / "value.json").read_text())
+    change(stored)
+    reseal(tmp_path / "b", **{"value/value.json": json.dumps(stored)})
+    with pytest.raises(BundleError, match="export the bundle anew"):
+        load_bundle(tmp_path / "b")
+
+
+@pytest.mark.parametrize("further", [["90d"], {"90d": 7}, 7])
+def test_further_horizons_that_are_none_are_refused(folder, further):
+    reseal(folder, index={"further": further})
+    with pytest.raises(BundleError, match="anew"):
         load_bundle(folder)
 
 

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ _NAMES = re.compile(
 )
 _FOLDERS = re.compile(r"trees|value|horizon_\d+[dhm]")
 _LARGEST_BYTES = 2**30
+LARGEST_NUMBER = 1.7e308
+"""Below the largest float, so that whole numbers up to it become floats without overflow."""
 
 
 def canonical_json(content: Any, *, what: str) -> str:
@@ -43,10 +46,14 @@ def canonical_json(content: Any, *, what: str) -> str:
 
 
 def parse_json(text: str, name: str) -> dict[str, Any]:
-    """A JSON object; NaN, infinities, repeated keys and anything else than an object are refused."""
+    """A JSON object; NaN, infinities (1e999, too), repeated keys and anything else than an object are refused."""
 
     def refuse(token: str) -> Any:
         raise ValueError(f"{token} is not JSON")
+
+    def finite(token: str) -> float:
+        number = float(token)
+        return number if isfinite(number) else refuse(token)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({key for key, _ in pairs}) < len(pairs):
@@ -54,12 +61,23 @@ def parse_json(text: str, name: str) -> dict[str, Any]:
         return dict(pairs)
 
     try:
-        content = json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
+        content = json.loads(text, parse_constant=refuse, parse_float=finite, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{name} is not JSON ({error}): copy the bundle again, or export it anew") from None
     if not isinstance(content, dict):
         raise BundleError(f"{name} holds no JSON object: copy the bundle again, or export it anew")
     return content
+
+
+def finite_number(value: Any) -> float:
+    """A number of a JSON file as a float. Raises ValueError for text, truth values and what is not finite.
+
+    >>> finite_number(3)
+    3.0
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_NUMBER:
+        raise ValueError(f"{str(value)[:50]!r} is not a finite number")
+    return float(value)
 
 
 def seal(head: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, str]:

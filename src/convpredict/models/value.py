@@ -19,6 +19,7 @@ from sklearn.utils.validation import (
 
 from convpredict.errors import BundleError, ConfigError, NotEnoughDataError
 
+from .bundle_files import finite_number, parse_json
 from .calibration import Floats
 from .encoding import Encoder
 from .inputs import Table, check_rows
@@ -220,7 +221,7 @@ class ValueModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def from_files(cls, files: Mapping[str, str]) -> Self:
         """Restore what :meth:`to_files` gave: predictions are equal to the bit. Raises BundleError otherwise."""
         try:
-            stored = json.loads(files["value.json"])
+            stored = parse_json(files["value.json"], "value/value.json")
             model = cls(**{name: stored["parameters"][name] for name in _PARAMETERS})
             model.encoder_ = Encoder.from_list(stored["columns"])
             model.n_features_in_ = len(model.encoder_.columns)
@@ -230,15 +231,15 @@ class ValueModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             development = stored["development"]
             model.development_ = None if development is None else DevelopmentCurve.from_dict(development)
             model.interval_ = ConformalInterval.from_dict(stored["interval"])
-            model.n_leads_, model.level_ = float(stored["leads"]), float(stored["level"])
+            model.n_leads_, model.level_ = finite_number(stored["leads"]), finite_number(stored["level"])
             model.selection_ = stored["selection"]
             kind = stored["model"]
             model.model_ = (
-                SegmentMeans.from_dict(kind["segment_means"])
+                SegmentMeans.from_dict(kind["segment_means"], model.encoder_)
                 if "segment_means" in kind
                 else family_from_files(kind["family"], files, model.encoder_)
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise BundleError(
                 f"the value model cannot be read ({type(error).__name__}: {error}); export the bundle anew"
             ) from None

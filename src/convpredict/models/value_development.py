@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from convpredict.errors import BundleError, NotEnoughDataError
 
+from .bundle_files import finite_number
 from .calibration import Floats
 
 LEAST_DEVELOPMENT = 0.25
@@ -126,9 +127,9 @@ class DevelopmentCurve:
     def from_dict(cls, stored: Mapping[str, Any]) -> DevelopmentCurve:
         """Restore what :meth:`to_dict` gave. Raises BundleError for anything else."""
         try:
-            ages, shares = tuple(map(float, stored["ages"])), tuple(map(float, stored["shares"]))
+            ages, shares = (tuple(map(finite_number, stored[name])) for name in ("ages", "shares"))
         except (KeyError, TypeError, ValueError):
             ages, shares = (), ()
-        if not ages or len(ages) != len(shares) or not np.isfinite([*ages, *shares]).all():
+        if not ages or len(ages) != len(shares) or list(ages) != sorted(ages):
             raise BundleError("the development of revenue cannot be read; export the bundle anew")
         return cls(ages, shares)

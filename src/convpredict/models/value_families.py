@@ -15,6 +15,7 @@ from scipy.special import expit
 
 from convpredict.errors import BundleError
 
+from .bundle_files import finite_number
 from .calibration import Floats
 from .encoding import Encoder, Matrix
 from .logistic import Logistic, fit_logistic
@@ -354,10 +355,12 @@ def family_from_files(head: Mapping[str, Any], files: Mapping[str, str], encoder
         if linear is not None:
             linear.check(encoder)
         trees = TreeEnsemble(texts, len(encoder.columns)) if texts else None
-        return Blend(trees, linear, float(stored["share"]))
+        return Blend(trees, linear, finite_number(stored["share"]))
 
     try:
         spread = Logistic.from_dict(head["spread"]) if head["spread"] is not None else None
+        if spread is not None:
+            spread.check(encoder)
         severity = restore(head["severity"], "severity")
         if severity is None or head["name"] not in FAMILIES:
             raise ValueError("no severity")
@@ -366,8 +369,8 @@ def family_from_files(head: Mapping[str, Any], files: Mapping[str, str], encoder
             severity,
             restore(head["occurrence"], "occurrence"),
             spread,
-            float(head["spread_level"]),
-            float(head["level"]),
+            finite_number(head["spread_level"]),
+            finite_number(head["level"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"the value model cannot be read ({error!r}); export the bundle anew") from None

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from convpredict.errors import BundleError
 
+from .bundle_files import finite_number
 from .calibration import Floats
 
 LEADS_PER_BIN = 200
@@ -59,11 +60,11 @@ class ConformalInterval:
     def from_dict(cls, stored: Mapping[str, Any]) -> ConformalInterval:
         """Restore what :meth:`to_dict` gave. Raises BundleError for anything else."""
         try:
-            edges, low, high = (tuple(map(float, stored[name])) for name in ("edges", "low", "high"))
-            fit = cls(float(stored["coverage"]), edges, low, high, int(stored["leads"]))
+            edges, low, high = (tuple(map(finite_number, stored[name])) for name in ("edges", "low", "high"))
+            fit = cls(finite_number(stored["coverage"]), edges, low, high, int(stored["leads"]))
         except (KeyError, TypeError, ValueError):
             raise BundleError("the interval of the value cannot be read; export the bundle anew") from None
-        if not len(fit.edges) + 1 == len(fit.low) == len(fit.high):
+        if not len(fit.edges) + 1 == len(fit.low) == len(fit.high) or list(edges) != sorted(edges):
             raise BundleError("the interval of the value is incomplete; export the bundle anew")
         return fit
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from convpredict.errors import BundleError
 
+from .bundle_files import finite_number
 from .calibration import Floats
 from .encoding import Encoder, Matrix
 
@@ -40,12 +41,14 @@ class SegmentMeans:
         return {"columns": list(self.columns), "overall": self.overall, "cells": cells}
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> SegmentMeans:
-        """Restore what :meth:`to_dict` gave. Raises BundleError for anything else."""
+    def from_dict(cls, stored: Mapping[str, Any], encoder: Encoder) -> SegmentMeans:
+        """Restore what :meth:`to_dict` gave of a model with these columns. Raises BundleError for anything else."""
         try:
-            cells = {tuple(int(code) for code in cell): float(mean) for cell, mean in stored["cells"]}
-            columns = tuple(int(column) for column in stored["columns"])
-            overall = float(stored["overall"])
+            cells = {tuple(map(int, cell)): finite_number(mean) for cell, mean in stored["cells"]}
+            columns = tuple(map(int, stored["columns"]))
+            overall = finite_number(stored["overall"])
+            if not set(columns) <= set(encoder.categorical) or {len(cell) for cell in cells} - {len(columns)}:
+                raise ValueError("segments of other columns")
         except (KeyError, TypeError, ValueError):
             raise BundleError("the segment means cannot be read; export the bundle anew") from None
         return cls(columns, overall, cells)

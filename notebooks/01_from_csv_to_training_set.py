@@ -189,7 +189,7 @@ cp.audit_training_set(history, project, training_set)
 
 # %%
 shown = ["lead_id", "cutoff", "split", "label_30d", "recency", "count_30d", "last_kind_1", "attribute_source"]
-training_set.frame[shown].iloc[200:205]
+training_set.frame[shown].iloc[1000:1005]
 
 # %%
 training_set.feature_set.label("recency__kind_email_click")

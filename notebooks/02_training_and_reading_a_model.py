@@ -158,8 +158,9 @@ hottest[["rank", "lead_id", "p_convert_7d", "p_convert_30d", "median_days_to_con
 
 # %%
 for lead in hottest.itertuples():
-    print(f"{lead.lead_id}: {lead.p_convert_30d:.1%}", *lead.reasons_for, sep="\n  + ")
-    print(*[f"  - {reason}" for reason in lead.reasons_against], sep="\n")
+    reasons = [f"  + {reason}" for reason in lead.reasons_for]
+    reasons += [f"  - {reason}" for reason in lead.reasons_against]
+    print(f"{lead.lead_id}: {lead.p_convert_30d:.1%}", *reasons, sep="\n")
 
 # %% [markdown]
 # ## Write the report, keep the model

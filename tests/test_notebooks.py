@@ -70,7 +70,7 @@ def test_the_rendered_notebook_has_the_same_cells(name: str) -> None:
         ),
         ("02_training_and_reading_a_model", ("image/png", "Captured in top 5 %", "calls a week", "  + ")),
         ("03_values", ("Normalised Gini", "coverage", "purchase within 30d")),
-        ("04_your_own_features", ("kind_buying_page", "by hand:", "a whole number with a unit")),
+        ("04_your_own_features", ("kind_buying_page", "by hand:", "a duration needs a unit")),
     ],
 )
 def test_the_rendered_notebook_shows_results(name: str, expected: tuple[str, ...]) -> None:

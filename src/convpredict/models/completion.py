@@ -7,38 +7,31 @@ known a time e after the cutoff,
 
     q = p (1 - G(e)) / (1 - p G(e)).
 
-p comes from a model of rows whose horizon has ended, moved on the logit by the constant that explains how many of the
-newer rows have converted so far, so that a change of the rate in the last weeks is followed.
+p comes from a model of rows whose horizon has ended, moved on the logit to the level that the outcomes known so far let
+expect of the time to come (see ``level.py``), so that a change of the rate in the last weeks is followed as far as it
+exceeds chance.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.interpolate import CubicSpline
 from scipy.special import expit
 
-from .calibration import Floats, clip_logit
-from .calibrator_choice import group_codes
+from .calibration import Floats, clip_logit, level_shift
+from .level import LevelForecast, count_by_period, forecast_level, shift_to
 
 if TYPE_CHECKING:
     from .conversion import ConversionModel
 
 Integers = npt.NDArray[np.int64]
 
-LEVEL_SCALE = 0.15
-LEVEL_FREEDOM = 2.0
-"""The prior of a change of level on the logit is Student's t: from one horizon to the next a conversion rate mostly
-moves by a few percent, and at times by half. Small changes in small numbers are shrunk, clear ones are followed."""
-
 POSITIVES_PER_STRATUM = 100
 _MOST_STRATA = 5
-_COARSE = np.linspace(-3.0, 3.0, 61)
-_FINE = np.linspace(-3.0, 3.0, 1201)
 
 
 @dataclass(frozen=True)
@@ -82,104 +75,59 @@ class DevelopmentCurve:
         return result
 
 
-@dataclass(frozen=True)
-class Completion:
-    """Rows whose horizon has not ended, completed.
-
-    ``probability``
-        of an outcome within the whole horizon, given all that is known: 1 where it came, q elsewhere.
-    ``level_shift``
-        by how much (logit) the newer rows lie above the model's level.
-    ``expected``
-        the number of outcomes to expect of these rows at their level: what a model fitted on them must add up to.
-    """
-
-    probability: Floats
-    level_shift: float
-    expected: float
-
-
 def complete_rows(
     logit: npt.ArrayLike,
     converted: npt.ArrayLike,
     elapsed_us: npt.ArrayLike,
     curve: DevelopmentCurve,
-    *,
-    groups: npt.ArrayLike | None = None,
-    prior_shift: float = 0.0,
-) -> Completion:
-    """Complete rows from a model's calibrated logits, what is known of each, and how long it was followed.
+) -> Floats:
+    """Probability of an outcome within the whole horizon given all that is known: 1 where it came, q elsewhere.
 
-    ``converted`` (bool): the outcome is known to have come; ``groups``: lead ids, whose rows count as
-    dependent; ``prior_shift``: the change of level (logit) that was seen before these rows.
+    ``logit``: of the whole horizon, calibrated and at the level of the time to come; ``converted`` (bool): the
+    outcome is known to have come; ``elapsed_us``: how long each row was followed.
 
     >>> curve = DevelopmentCurve.learn(np.zeros(99), np.arange(99))
-    >>> done = complete_rows(np.zeros(4), [True, False, False, False], np.full(4, 50), curve)
-    >>> done.probability.round(2).tolist()
+    >>> complete_rows(np.zeros(4), [True, False, False, False], np.full(4, 50), curve).round(2).tolist()
     [1.0, 0.33, 0.33, 0.33]
     """
     z = clip_logit(logit)
-    hit = np.asarray(converted, np.bool_)
-    share = curve.share(z, elapsed_us)
-    shift = _estimate_shift(z, hit, share, group_codes(groups, len(z)), prior_shift)
-    p = expit(z + shift)
-    q = p * (1 - share) / (1 - p * share)
-    return Completion(np.where(hit, 1.0, q), shift, float(p.sum()))
-
-
-def estimate_level(logit: npt.ArrayLike, label: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> float:
-    """By how much (logit) known labels lie above calibrated logits, shrunk to 0 where there are few.
-
-    >>> z = np.full(4_000, np.log(1 / 9))
-    >>> round(estimate_level(z, np.arange(4_000) % 5 == 0), 2)  # a fifth instead of a tenth: ln(2.25)
-    0.8
-    """
-    z = clip_logit(logit)
-    return _estimate_shift(z, np.asarray(label) > 0, np.ones(len(z)), group_codes(groups, len(z)), 0.0)
-
-
-def _estimate_shift(
-    z: Floats, hit: npt.NDArray[np.bool_], share: Floats, group: Integers, prior: float
-) -> float:
-    """Posterior mean of the shift d where row i has converted with probability expit(z_i + d) G_i.
-
-    The log likelihood is divided by the design effect: the rows of one lead tell much the same.
-    """
-    if not len(z):
-        return prior
-    seen = expit(z + prior) * share
-    clustered = float(np.sum(np.bincount(group, hit - seen) ** 2))
-    effect = max(1.0, clustered / float(np.sum(seen * (1 - seen))))
-    likelihood = np.empty(len(_COARSE))
-    for i, change in enumerate(_COARSE):
-        logit = z + prior + change
-        hits = float(np.logaddexp(0.0, -logit[hit]).sum())
-        likelihood[i] = (float(np.log1p(-expit(logit[~hit]) * share[~hit]).sum()) - hits) / effect
-    density = CubicSpline(_COARSE, likelihood)(_FINE)
-    density -= (LEVEL_FREEDOM + 1) / 2 * np.log1p((_FINE / LEVEL_SCALE) ** 2 / LEVEL_FREEDOM)
-    weight = np.exp(density - density.max())
-    return prior + float(weight @ _FINE / weight.sum())
+    share, p = curve.share(z, elapsed_us), expit(z)
+    return np.where(np.asarray(converted, np.bool_), 1.0, p * (1 - share) / (1 - p * share))
 
 
 @dataclass(frozen=True)
 class OpenRows:
-    """Rows whose horizon has not ended: features, lead ids, and what is known (see ``training.Outcomes``)."""
+    """Rows whose horizon has not ended: features, lead ids, cutoffs (µs), and what is known of them.
+
+    ``known_after_us``: time from the cutoff to knowledge of the outcome, -1 where none is known to have come;
+    ``elapsed_us``: how long each row was followed, up to one instant that is the same for all.
+    """
 
     X: pd.DataFrame
     groups: npt.NDArray[Any]
-    converted: npt.NDArray[np.bool_]
+    cutoff_us: Integers
+    known_after_us: Integers
     elapsed_us: Integers
+
+    @property
+    def converted(self) -> npt.NDArray[np.bool_]:
+        """The rows whose outcome is known to have come."""
+        known: npt.NDArray[np.bool_] = self.known_after_us >= 0
+        return known
 
 
 @dataclass(frozen=True)
 class EndedRows:
-    """Rows whose horizon has ended: features, labels (0 or 1), when a conversion was known (µs after the cutoff).
+    """Rows whose horizon has ended: features, lead ids, cutoffs (µs), labels, when a conversion was known.
 
-    ``unseen`` marks the rows that the model has not learnt from (None: none of them); the development curve is
-    taken from these where they hold conversions enough, as predictions of rows learnt from are too sure.
+    Labels are 0 or 1, ``known_after_us`` is the time from the cutoff. ``unseen`` marks the rows that the model has
+    not learnt from (None: none of them); the development curve is taken from these where they hold conversions
+    enough, as predictions of rows learnt from are too sure.
     """
 
     X: pd.DataFrame
+    groups: npt.NDArray[Any]
+    cutoff_us: Integers
     label: npt.NDArray[np.int8]
     known_after_us: Integers
     unseen: npt.NDArray[np.bool_] | None = None
@@ -192,28 +140,62 @@ class EndedRows:
         return later if later.sum() >= POSITIVES_PER_STRATUM else hits
 
 
-def refit_completed(
-    model: ConversionModel, ended: EndedRows, still_open: OpenRows, *, prior_shift: float
-) -> ConversionModel:
-    """Learn again from both: open rows are completed by the model as it is, and set its level.
+def microseconds(cutoffs: pd.Series[Any]) -> Integers:
+    """Cutoffs (UTC) as µs since 1970, as :class:`OpenRows` and :class:`EndedRows` want them."""
+    instants: Integers = cutoffs.dt.tz_localize(None).to_numpy().astype("datetime64[us]").astype(np.int64)
+    return instants
 
-    ``prior_shift`` is the change of level (logit) that was seen between what the model learnt from and the open
-    rows, see :func:`estimate_level`.
+
+def refit_completed(
+    model: ConversionModel, ended: EndedRows, still_open: OpenRows, *, horizon_us: int
+) -> ConversionModel:
+    """Learn again from both, open rows being completed by the model as it is, then set the level to come.
+
+    The rows whose horizon has ended hold the long-run level; how far the time to come lies above or below it is
+    forecast from all outcomes known so far, with the first model to complete the rows, and again with the
+    second for its own level. A constant is all that is added, so the ranking is what the refit made it.
     """
     hits = ended.developed
     curve = DevelopmentCurve.learn(model.decision_function(ended.X[hits]), ended.known_after_us[hits])
-    completed = complete_rows(
-        model.decision_function(still_open.X),
-        still_open.converted,
-        still_open.elapsed_us,
-        curve,
-        groups=still_open.groups,
-        prior_shift=prior_shift,
+    shift, _ = level_to_come(model, ended, still_open, curve, horizon_us)
+    q = complete_rows(
+        model.decision_function(still_open.X) + shift, still_open.converted, still_open.elapsed_us, curve
     )
-    q = completed.probability
-    return model.refit(
+    model.refit(
         pd.concat([ended.X, still_open.X, still_open.X]),
         np.concatenate([ended.label, np.ones(len(q), np.int8), np.zeros(len(q), np.int8)]),
         np.concatenate([np.ones(len(ended.label)), q, 1 - q]),
-        level=(still_open.X, completed.expected),
     )
+    hits = ended.label == 1
+    curve = DevelopmentCurve.learn(model.decision_function(ended.X[hits]), ended.known_after_us[hits])
+    shift, forecast = level_to_come(model, ended, still_open, curve, horizon_us)
+    model.calibrator_ = model.calibrator_.shifted(shift)
+    model.selection_ = {**model.selection_, "level": {"shift": shift, **asdict(forecast)}}
+    return model
+
+
+def level_to_come(
+    model: ConversionModel, ended: EndedRows, still_open: OpenRows, curve: DevelopmentCurve, horizon_us: int
+) -> tuple[float, LevelForecast]:
+    """The constant (logit) that moves a model's predictions to the level to come, and the forecast behind it.
+
+    First the probabilities of the ended rows are made to add up to their conversions; the forecast is relative to
+    that. ``factor`` then multiplies what is expected of the open rows, those most like the ones to come.
+    """
+    z, z_open = (model.decision_function(rows.X) for rows in (ended, still_open))
+    long_run = level_shift(z, float((ended.label == 1).sum()))
+    cutoff = np.concatenate([ended.cutoff_us, still_open.cutoff_us])
+    periods = count_by_period(
+        np.concatenate([z, z_open]) + long_run,
+        cutoff,
+        np.concatenate([np.where(ended.label == 1, ended.known_after_us, -1), still_open.known_after_us]),
+        int((still_open.cutoff_us + still_open.elapsed_us).max())
+        if len(z_open)
+        else int(cutoff.max() + horizon_us),
+        horizon_us,
+        curve,
+        groups=np.concatenate([ended.groups, still_open.groups]),
+    )
+    forecast = forecast_level(periods)
+    reference = z_open if len(z_open) else z
+    return long_run + shift_to(reference + long_run, forecast.factor), forecast

@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping
 from hashlib import sha256
 
+import numpy as np
+
 from convpredict.config.base import Duration
 from convpredict.config.training import ModelConfig
 from convpredict.training.training_set import TrainingSet
 
 from .bundle import Bundle
-from .completion import EndedRows, OpenRows, estimate_level, refit_completed
+from .completion import EndedRows, OpenRows, microseconds, refit_completed
 from .conversion import ConversionModel
 from .scorecard import Scorecard
 from .value import ValueModel
@@ -56,29 +58,28 @@ def refit_on_completed_rows(model: ConversionModel, training_set: TrainingSet) -
     """Learn again from all rows before the test part, those with an unknown label completed.
 
     The model was fitted on the train part and calibrated on the calibrate part, so its predictions from there
-    on are honest. What they miss there is the prior of what they miss in the recent rows.
+    on are honest. The level is then set for the time after the test part begins (see ``completion.py``).
     """
+    ended, still_open = (training_set.part(part) for part in ("development", "recent"))
     known = training_set.outcomes("recent")
-    prior = estimate_level(
-        model.decision_function(training_set.X("calibrate")),
-        training_set.y("calibrate"),
-        training_set.lead_ids("calibrate"),
-    )
     return refit_completed(
         model,
         EndedRows(
             training_set.X("development"),
+            ended["lead_id"].to_numpy(),
+            microseconds(ended["cutoff"]),
             training_set.y("development").to_numpy(),
-            training_set.part("development")["event_known_after_us"].to_numpy(),
-            (training_set.part("development")["split"] != "train").to_numpy(),
+            ended["event_known_after_us"].to_numpy(),
+            (ended["split"] != "train").to_numpy(),
         ),
         OpenRows(
             training_set.X("recent"),
-            training_set.lead_ids("recent").to_numpy(),
-            known.label == 1,
+            still_open["lead_id"].to_numpy(),
+            microseconds(still_open["cutoff"]),
+            np.where(known.label == 1, still_open["event_known_after_us"].to_numpy(), -1),
             known.followed_us,
         ),
-        prior_shift=prior,
+        horizon_us=training_set.horizons[0].microseconds,
     )
 
 

@@ -14,7 +14,7 @@ from convpredict.errors import NotEnoughDataError
 from convpredict.training.training_set import TrainingSet
 
 from .calibration import Floats
-from .completion import EndedRows, OpenRows, estimate_level, refit_completed
+from .completion import EndedRows, OpenRows, microseconds, refit_completed
 from .conversion import ConversionModel
 
 CALIBRATE_SHARE = 0.2
@@ -108,7 +108,7 @@ def _fit_one(
     outcomes = [training_set.outcomes(part, horizon) for part in _PARTS]
     label = np.concatenate([known.label for known in outcomes])
     followed = np.concatenate([known.followed_us for known in outcomes])
-    cutoff = rows["cutoff"].dt.tz_localize(None).to_numpy().astype("datetime64[us]").astype(np.int64)
+    cutoff = microseconds(rows["cutoff"])
     ended = followed >= horizon.microseconds
     first, later = _divide(cutoff, ended, horizon)
     model = ConversionModel.from_config(_sized(config, primary), n_jobs=n_jobs)
@@ -122,23 +122,23 @@ def _fit_one(
         if config.refit and ignored:
             known = label[ended].astype(np.int8)
             return model.refit(X[ended], known, recent=(X[later], label[later].astype(np.int8)))
-        prior, unseen = (
-            estimate_level(model.decision_function(X[later]), label[later], rows["lead_id"][later]),
-            ~first[ended],
-        )
+        unseen = ~first[ended]
     else:
         _check(horizon, label[ended])
         model.fit(X[ended], label[ended].astype(np.int8))
         model.selection_["calibration"] = SHORT_PAST
-        prior, unseen = 0.0, None
+        unseen = None
     if ignored or not config.refit:
         return model
-    known_after = rows["event_known_after_us"][ended].to_numpy()
+    lead, known_after = (rows[name].to_numpy() for name in ("lead_id", "event_known_after_us"))
+    known_after = np.where(label == 1, known_after, -1)
     return refit_completed(
         model,
-        EndedRows(X[ended], label[ended].astype(np.int8), known_after, unseen),
-        OpenRows(X[~ended], rows["lead_id"][~ended].to_numpy(), label[~ended] == 1, followed[~ended]),
-        prior_shift=prior,
+        EndedRows(
+            X[ended], lead[ended], cutoff[ended], label[ended].astype(np.int8), known_after[ended], unseen
+        ),
+        OpenRows(X[~ended], lead[~ended], cutoff[~ended], known_after[~ended], followed[~ended]),
+        horizon_us=horizon.microseconds,
     )
 
 

@@ -1,8 +1,8 @@
 """cdnow: customers as leads, purchases as their history. Who buys again, and what everybody spends.
 
-Both as ``convpredict train`` does it on ``configs/cdnow.yaml`` and ``configs/cdnow_spend.yaml``. Nobody was followed for as
-long as is predicted: rows whose horizon has not ended are completed (``models.completion``), and open value windows
-by the law by which revenue falls with the customers' age (``models.value_ages``).
+Both as ``convpredict train`` does it on ``configs/cdnow.yaml`` and ``configs/cdnow_spend.yaml``. Nobody was
+followed for as long as is predicted: rows whose horizon has not ended are completed (``models.completion``), and
+open value windows by the law by which revenue falls with the customers' age (``models.value_ages``).
 """
 
 from __future__ import annotations

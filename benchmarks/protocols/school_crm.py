@@ -63,17 +63,23 @@ def _beside_the_scorecard(run: TrainedRun) -> list[Row]:
 
 
 def _beside_learnt_points(data: Path) -> list[Row]:
-    """Ours less a card of whole points that is learnt on the same rows (``convpredict scorecard learn``)."""
+    """Ours less a card of whole points that is learnt on the same rows (``convpredict scorecard learn``).
+
+    There is no bar: each line says what its interval supports.
+    """
     learnt = workflows.learn_points(ROOT / "configs/school_crm.yaml", data=data / "school_crm")
     protocol = f"{PROTOCOL}; beside {learnt.metrics['choice']['rules']} learnt rules"
     rows = []
     for metric, sign in SIGNS.items():
         gap, card = (learnt.metrics["model"][who][metric] for who in ("difference", "scorecard"))
         name = f"{metric}, ours minus the learnt points'"
-        better = None if gap["low"] is None else min(sign * gap["low"], sign * gap["high"]) > 0
+        ends = [sign * gap[end] for end in ("low", "high") if gap[end] is not None]
+        verdict = (
+            "better" if ends and min(ends) > 0 else "worse" if ends and max(ends) < 0 else "not told apart"
+        )
         figures = gap["value"], gap["low"], gap["high"]
-        of = f"learnt points ({metric} {card['value']:.5f})"
-        rows.append(row("school_crm", protocol, name, *figures, 0.0, of, met=better))
+        of = f"learnt points ({card['value']:.5f}): {verdict}"
+        rows.append(row("school_crm", protocol, name, *figures, 0.0, of))
     return rows
 
 

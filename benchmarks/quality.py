@@ -2,6 +2,8 @@
 
     python benchmarks/quality.py [--data ../shared/data] [--only school_crm] [--json]
 
+XGBoost, for the loan log, comes with ``pip install 'convpredict[benchmarks]'``; without it these lines are left out.
+
 Each data set has a module in ``benchmarks/protocols`` whose ``measure(data)`` gives its lines. Lead histories are
 trained on exactly as ``convpredict train`` does; static tables use :class:`convpredict.ConversionModel` on the frame.
 Intervals are 95 %, by resampling leads. References are measured on the same rows in the same run, unless their name
@@ -15,6 +17,7 @@ import importlib
 import json
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +71,22 @@ def main() -> None:
     parser.add_argument("--only", choices=PROTOCOLS, action="append")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    rows = []
+    rows, failed = [], []
     for name in arguments.only or PROTOCOLS:
         if name != "simulator" and not (arguments.data / name).is_dir():
             print(f"{name}: {arguments.data / name} is not there, left out", file=sys.stderr)
             continue
         started = time.monotonic()
-        rows += measure(name, arguments.data)
+        try:
+            rows += measure(name, arguments.data)
+        except Exception:  # the others took long to measure: show them, and fail at the end
+            print(f"{name} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+            failed.append(name)
+            continue
         print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     print(json.dumps(rows) if arguments.json else show(rows))
+    if failed:
+        raise SystemExit(f"not measured: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

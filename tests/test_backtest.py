@@ -214,6 +214,8 @@ def test_nights_are_planned_up_to_the_last_known_outcome(history: History) -> No
     assert nights[-1] + timedelta(days=17) > history.known_until
     with pytest.raises(ConfigError, match="nights"):
         plan_nights(history, project(), Duration("7d"), day(80), day(70))
+    with pytest.raises(ConfigError, match="--every is 0d"):
+        plan_nights(history, project(), Duration("0d"), day(80), None)
 
 
 def test_nights_that_do_not_ascend_are_refused(

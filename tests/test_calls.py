@@ -75,6 +75,18 @@ def test_the_interval_comes_from_leads_and_holds_the_value() -> None:
     assert result["conversions"]["model"]["value"] > result["conversions"]["random"]["value"]
 
 
+def test_the_sentence_adds_up_as_it_is_rounded() -> None:
+    entry = {"low": 3.2, "high": 12.4}
+    found = {
+        "model": {"value": 17.61, **entry},
+        "scorecard": {"value": 9.13, **entry},
+        "difference": {"value": 8.48, **entry},
+    }
+    text = state_calls({"calls_per_week": 17.0, "conversions": found})
+    assert "hold 9 more conversions" in text
+    assert text.endswith("18 against 9.")
+
+
 def test_no_conversion_at_all_is_said_and_does_not_fail() -> None:
     result = replay_calls(
         [0, 0], [0.1, 0.2], [1, 2], ["a", "b"], [WEEKS[0]] * 2, calls_per_week=1, resamples=50

@@ -167,6 +167,7 @@ def test_compare_shows_a_finished_run(project: Path, trained: Path) -> None:
     done = run("compare", trained, cwd=project)
     assert done.returncode == 0, done.stderr
     assert "scorecard" in done.stdout
+    assert "calls a week the model's lists hold" in " ".join(done.stdout.split())
     assert "interval" in done.stdout
 
 

@@ -192,3 +192,11 @@ def test_sentences_on_calibration():
         assert state_comparison(metrics_json)[-1].endswith(ending)
     with pytest.raises(KeyError, match="no part 'valid'; they have: test"):
         state_comparison(metrics_json, part="valid")
+
+
+@pytest.mark.parametrize(("converting", "said"), [(2, True), (19, True), (20, False)])
+def test_few_converters_are_said_beside_their_number(converting: int, said: bool) -> None:
+    counts = {"rows": 9000, "leads": 900, "converting_leads": converting, "base_rate": 0.001}
+    part = {"model": {}, "counts": counts, "interval": {"confidence": 0.95}}
+    (sentence,) = state_comparison({"test": part})
+    assert ("So few decide little" in sentence) is said

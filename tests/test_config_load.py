@@ -223,6 +223,11 @@ def test_what_the_history_cannot_fill_is_refused(parts: dict[str, Any], key: str
     assert "2024-01-01 to 2024-01-11" in str(caught.value)
 
 
+def test_segments_must_be_declared_attributes() -> None:
+    with pytest.raises(ConfigError, match=r"evaluation\.segments names 'nothing'.*declare it or correct"):
+        parse_project(with_part(evaluation={"segments": ["nothing"]}))
+
+
 def test_what_the_history_can_fill_passes() -> None:
     parts = {"labels": {"horizons": ["10d"]}, "split": {"test_from": "2024-01-09"}}
     check_against_history(parse_project(with_part(**parts)).config, _history(days=10))

@@ -117,6 +117,17 @@ def test_times_may_follow_several_formats(tmp_path: Path) -> None:
     assert history.report.tables["leads"].quarantined == {"created_at cannot be read as a time": 1}
 
 
+def test_decimal_commas_stop_the_run_and_the_message_says_how_to_read_them(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("lead_id;created_at;x\na;2024-03-05;1,5\nb;2024-03-06;2,25\n", "utf-8")
+    leads = {"source": "l", "attributes": {"x": "number"}}
+    with pytest.raises(DataError, match=r"SELECT \* REPLACE") as caught:
+        load_history(project({"l": {"file": "l.csv"}}, leads=leads), tmp_path)
+    assert "decimal comma" in str(caught.value)
+    sql = "SELECT * REPLACE (replace(x, ',', '.') AS x) FROM l"
+    read = project({"l": {"file": "l.csv"}}, leads={"sql": sql, "attributes": {"x": "number"}})
+    assert load_history(read, tmp_path).leads["x"].to_pylist() == [1.5, 2.25]
+
+
 # --- ids -------------------------------------------------------------------------------------------------------------
 
 

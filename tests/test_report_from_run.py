@@ -87,6 +87,7 @@ def test_segments_are_the_attributes_of_the_judged_rows(run):
         check_names=False,
     )
     assert list(choose_segments(training_set, ("country", "not_there"))) == ["country"]
+    assert list(choose_segments(training_set, ("Country",))) == ["Country"]  # columns have the name's slug
     assert choose_segments(training_set, ("not_there",)) is None
 
 

@@ -60,6 +60,13 @@ class Config(Strict):
                     f"history.{table}.source names '{source}', which is not under 'sources' (declared: {known}); "
                     f"declare it or correct the name"
                 )
+        for name in self.evaluation.segments or ():
+            if name not in self.history.leads.attributes:
+                known = ", ".join(sorted(self.history.leads.attributes)) or "none"
+                raise ValueError(
+                    f"evaluation.segments names '{name}', which is not under history.leads.attributes (declared: "
+                    f"{known}); declare it or correct the name"
+                )
         cutoffs = self.observations.cutoffs
         if (
             isinstance(cutoffs, GridCutoffs)

@@ -215,9 +215,10 @@ def state_calls(calls: dict[str, Any], *, confidence: float = 0.95) -> str:
             f"{own['low']:,.0f} to {own['high']:,.0f}]; by chance it would be {found['random']['value']:,.0f}."
         )
     gap = found["difference"]
-    size = f"{abs(gap['value']):,.0f} {'more' if gap['value'] >= 0 else 'fewer'} conversions"
+    own, points = (round(found[name]["value"]) for name in ("model", "scorecard"))
+    size = f"{abs(own - points):,} {'more' if gap['value'] >= 0 else 'fewer'} conversions"
     verdict = ", which includes no difference" if gap["low"] <= 0 <= gap["high"] else ""
     return (
         f"{start} {size} per quarter than the points' [{100 * confidence:.4g} % interval {gap['low']:,.0f} to "
-        f"{gap['high']:,.0f}{verdict}]: {found['model']['value']:,.0f} against {found['scorecard']['value']:,.0f}."
+        f"{gap['high']:,.0f}{verdict}]: {own:,} against {points:,}."
     )

@@ -65,7 +65,7 @@ def _state(found: dict[str, Any], name: str, label: str, sign: int, first: str, 
     level = f"{100 * found['interval']['confidence']:.4g} %"
     text += f"; difference {gap['value']:+.4f}, {level} interval {gap['low']:+.4f} to {gap['high']:+.4f}"
     if gap["low"] <= 0 <= gap["high"]:
-        return f"{text}, which includes none."
+        return f"{text}, which includes no difference."
     return f"{text}: {first if sign * gap['low'] > 0 else second} are better.".replace(
         "the full model are", "the full model is"
     )

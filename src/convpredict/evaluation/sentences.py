@@ -6,6 +6,9 @@ from typing import Any
 
 Entry = dict[str, float | None]
 
+FEW_CONVERTERS = 20
+"""With fewer converting leads, intervals from resampling them are too narrow; the first sentence says so."""
+
 
 def state_comparison(metrics: dict[str, Any], *, part: str = "test", share: float = 0.05) -> list[str]:
     """Sentences on captured converters, ranking, log loss and calibration of one evaluated part.
@@ -36,6 +39,8 @@ def state_comparison(metrics: dict[str, Any], *, part: str = "test", share: floa
         f"Judged on {counts['rows']:,} observations of {counts['leads']:,} leads, of which "
         f"{counts['converting_leads']:,} convert ({100 * counts['base_rate']:.3g} % of the observations)."
     ]
+    if 0 < counts["converting_leads"] < FEW_CONVERTERS:
+        sentences[0] += " So few decide little: the intervals below are narrower than what is not known."
     captured = _nearest_captured(found["model"], share)
     if captured is not None:
         sentences.append(_captured_sentence(found, captured, level))

@@ -116,6 +116,12 @@ class BadRowsError(DataError):
         self.report = report
 
 
+_COMMAS = (
+    "Where numbers have a decimal comma, read the table with sql instead of source: "
+    "SELECT * REPLACE (replace(COLUMN, ',', '.') AS COLUMN) FROM SOURCE. "
+)
+
+
 def check_shares(report: ValidationReport, max_bad_share: float) -> None:
     """Raise :class:`BadRowsError` when too many rows of a table are bad, or when no lead is left."""
     for name, table in report.tables.items():
@@ -123,10 +129,12 @@ def check_shares(report: ValidationReport, max_bad_share: float) -> None:
         reasons = sorted(table.quarantined.items(), key=lambda item: (-item[1], item[0]))
         top = ", ".join(f"{count:,} x {reason}" for reason, count in reasons[:3])
         if table.bad_share > max_bad_share:
+            commas = _COMMAS if "cannot be read as a number" in top else ""
             raise BadRowsError(
                 f"{name}: {table.bad_share:.1%} of {table.read:,} rows break the contract, more than the tolerated "
-                f"{max_bad_share:.1%}. Top reasons: {top}. The rows are set apart ({where}). Correct the export or "
-                "the mapping, or raise history.validation.max_bad_share if that is the data's normal state.",
+                f"{max_bad_share:.1%}. Top reasons: {top}. The rows are set apart ({where}). {commas}"
+                "Correct the export or the mapping, or raise history.validation.max_bad_share if that is the data's "
+                "normal state.",
                 report,
             )
         if name == "leads" and not table.accepted:

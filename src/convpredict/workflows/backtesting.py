@@ -156,10 +156,15 @@ def plan_nights(
     """The nights from ``start`` in steps of ``every``, up to ``end`` (both ends may be nights).
 
     ``end`` defaults to the last instant whose outcomes are known, ``start`` to the middle of the history, counted
-    from the first lead. Raises ConfigError where there is no night, or more than 2,000.
+    from the first lead. Raises ConfigError where there is no night, more than 2,000,
+    or no distance between them.
     """
     from ..training.lead_times import LeadTimes, to_instant, to_microseconds
 
+    if every.microseconds <= 0:
+        raise ConfigError(
+            f"--every is {every}, so the second night would be the first again; give a longer one, like 7d"
+        )
     horizon = project.config.labels.horizons[0].microseconds
     last = to_microseconds(end) if end else to_microseconds(history.known_until) - horizon
     if end is None and last <= 0:

@@ -60,6 +60,7 @@ def compare(run: Path) -> tuple[dict[str, Any], list[str]]:
 
     Raises :class:`DataError` if the folder holds no ``metrics.json``, or one that cannot be understood.
     """
+    from ..evaluation.calls import state_calls
     from ..evaluation.sentences import state_comparison
 
     path = run / "metrics.json"
@@ -69,7 +70,11 @@ def compare(run: Path) -> tuple[dict[str, Any], list[str]]:
         )
     try:
         metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return metrics, state_comparison(metrics)
+        sentences = state_comparison(metrics)
+        if "calls" in metrics:
+            confidence = metrics["test"]["interval"]["confidence"]
+            sentences.append(state_calls(metrics["calls"], confidence=confidence))
+        return metrics, sentences
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} is damaged or was not written by 'convpredict train' ({type(error).__name__}); train again, "
@@ -127,6 +132,8 @@ def train(
     judged = _judge(project, training_set, learnt, leakage, progress)
     progress("writing", 0.0)
     notes = [*(card.warnings(history) if card is not None else ()), *report_of(history).warnings]
+    if settings.labels.value_horizon is not None and learnt.value is None:
+        notes.append(_why_no_value(project))
     notes += leakage.warnings if leakage is not None else ["hindsight was not looked for (leakage.enabled)"]
     _write_results(folder, run_id, project, history, training_set, learnt, judged, leakage, notes)
     mlflow_run = _track(project, folder, run_id, judged.judgement) if track else None
@@ -137,6 +144,18 @@ def train(
         (*judged.sentences, *(f"Note: {note}" for note in notes)),
         dict(training_set.manifest),
         mlflow_run,
+    )
+
+
+def _why_no_value(project: Project) -> str:
+    if project.config.history.revenue is None:
+        return (
+            "labels.value_horizon is set, but history.revenue is not declared: scores will have no expected value. "
+            "Declare the table, or drop the key."
+        )
+    return (
+        "no value could be learnt: before the test part, no conversion's revenue was followed long enough. Scores "
+        "will have no expected value; shorten labels.value_horizon, or give a longer history."
     )
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from convpredict.features.labels import slug
+
 from .inputs import ReportInputs
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ def choose_segments(training_set: TrainingSet, wanted: tuple[str, ...] | None) -
         name.removeprefix("attribute_"): name for name in categories if name.startswith("attribute_")
     }
     if wanted is not None:
-        chosen = {name: attributes[name] for name in wanted if name in attributes}
+        chosen = {name: attributes[slug(name)] for name in wanted if slug(name) in attributes}
     else:
         if not attributes:
             attributes = {

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.optimize import brentq
+from scipy.special import expit
 
 from convpredict.config.base import Duration
 from convpredict.config.training import ModelConfig
@@ -14,12 +16,13 @@ from convpredict.errors import NotEnoughDataError
 from convpredict.training.training_set import TrainingSet
 
 from .calibration import Floats
-from .completion import EndedRows, OpenRows, microseconds, refit_completed
+from .completion import DevelopmentCurve, EndedRows, OpenRows, microseconds, refit_completed
 from .conversion import ConversionModel
 
 CALIBRATE_SHARE = 0.2
 FEWEST_POSITIVES = 10
-SHORT_PAST = "none: the past is shorter than two horizons, the completed rows set the level"
+MOST_SHIFT = 3.0
+SHORT_PAST = "none: the past is shorter than two horizons, the open rows set the level"
 _PARTS = ("development", "recent")
 
 
@@ -37,8 +40,8 @@ def fit_further_horizons(
     completed (see ``completion.py``), unless ``config`` says ``immature: ignore`` or ``refit: false``.
 
     Where the past is shorter than two horizons, no row had ended before the latest ones began, so that nothing is left
-    to choose a calibrator on. Then all rows that have ended teach, uncalibrated, and the completed rows alone set
-    the level; ``selection_["calibration"]`` of the model says so.
+    to choose a calibrator on. Then all rows that have ended teach, uncalibrated, and what came of the open rows
+    sets the level; ``selection_["calibration"]`` of the model says so.
 
     Raises
     ------
@@ -132,14 +135,33 @@ def _fit_one(
         return model
     lead, known_after = (rows[name].to_numpy() for name in ("lead_id", "event_known_after_us"))
     known_after = np.where(label == 1, known_after, -1)
-    return refit_completed(
-        model,
-        EndedRows(
-            X[ended], lead[ended], cutoff[ended], label[ended].astype(np.int8), known_after[ended], unseen
-        ),
-        OpenRows(X[~ended], lead[~ended], cutoff[~ended], known_after[~ended], followed[~ended]),
-        horizon_us=horizon.microseconds,
+    over = EndedRows(
+        X[ended], lead[ended], cutoff[ended], label[ended].astype(np.int8), known_after[ended], unseen
     )
+    still_open = OpenRows(X[~ended], lead[~ended], cutoff[~ended], known_after[~ended], followed[~ended])
+    refit_completed(model, over, still_open, horizon_us=horizon.microseconds)
+    return model if unseen is not None else set_level_by_open_rows(model, over, still_open)
+
+
+def set_level_by_open_rows(model: ConversionModel, ended: EndedRows, still_open: OpenRows) -> ConversionModel:
+    """Make the outcomes that are expected of the open rows so far add up to those that came.
+
+    For a past shorter than two horizons: the rows that have ended are those of the youngest leads, whose level is
+    not what an older lead comes back to.
+    """
+    hits = ended.developed
+    curve = DevelopmentCurve.learn(model.decision_function(ended.X[hits]), ended.known_after_us[hits])
+    logit = model.decision_function(still_open.X)
+    share, came = curve.share(logit, still_open.elapsed_us), int(still_open.converted.sum())
+
+    def surplus(shift: float) -> float:
+        return float(expit(logit + shift) @ share) - came
+
+    if surplus(-MOST_SHIFT) < 0 < surplus(MOST_SHIFT):
+        shift = float(brentq(surplus, -MOST_SHIFT, MOST_SHIFT))
+        model.calibrator_ = model.calibrator_.shifted(shift)
+        model.selection_["level"] = {"shift": shift, "how": "what came of the open rows so far"}
+    return model
 
 
 def _sized(config: ModelConfig, primary: ConversionModel) -> ModelConfig:

@@ -59,6 +59,21 @@ def test_a_study_is_gone_on_with_and_its_first_trial_is_the_defaults(
     )
 
 
+def test_a_tuned_setting_may_be_configured_under_another_name(
+    training_set: TrainingSet, tmp_path: Path
+) -> None:
+    config = ModelConfig(lightgbm={"reg_lambda": 9.0, "max_bins": 15})
+    found = tune_model(
+        training_set, config, TuningConfig(minutes=5, trials=1, folds=2), tmp_path / "study.db"
+    )
+    assert sorted(found.model["lightgbm"]) == [
+        "feature_fraction",
+        "lambda_l2",
+        "max_bin",
+        "min_sum_hessian_in_leaf",
+    ]
+
+
 def test_a_gain_counts_from_two_standard_errors() -> None:
     def tuned(difference: float) -> Tuned:
         return Tuned({}, 9, 0, 0.1, 0.2, {"difference": difference, "standard_error": 0.01})

@@ -24,7 +24,14 @@ from .calibrator_choice import clustered_standard_error, group_codes, row_log_lo
 from .capacity import ROUNDS, VALIDATION_ROWS, thin_negatives
 from .encoding import Encoder, Matrix
 from .logistic import Logistic, fit_logistic
-from .trees import default_parameters, fit_booster, make_dataset, staged_logits, tree_parameters
+from .trees import (
+    _canonical,
+    default_parameters,
+    fit_booster,
+    make_dataset,
+    staged_logits,
+    tree_parameters,
+)
 
 Floats = npt.NDArray[np.float64]
 LOGISTIC_WEIGHTS = (0.0, 0.15, 0.3, 0.5)
@@ -242,7 +249,7 @@ class _TuningRows:
         return row_log_loss(logit, self.late_label)
 
     def _staged(self, settings: Mapping[str, Any], train: npt.NDArray[np.intp], rows: Matrix) -> list[Floats]:
-        overrides = {**self.config.lightgbm, **settings}
+        overrides = {**_not_searched(self.config), **settings}
         n_threads = 1 if len(train) < _FEW_ROWS else 0
         parameters = tree_parameters(
             overrides, [0] * self.matrix.shape[1], seed=self.seed, n_threads=n_threads
@@ -254,6 +261,15 @@ class _TuningRows:
         )
         booster = fit_booster(dataset, parameters, ROUNDS[-1])
         return list(staged_logits(booster, rows, ROUNDS, n_threads=n_threads))
+
+
+def _not_searched(config: ModelConfig) -> dict[str, Any]:
+    """What the configuration gives LightGBM beside the settings that are tuned, under whatever name.
+
+    >>> _not_searched(ModelConfig(lightgbm={"reg_lambda": 9.0, "max_bin": 15}))
+    {'max_bin': 15}
+    """
+    return {key: value for key, value in _canonical(config.lightgbm).items() if key not in SEARCHED}
 
 
 def _grid_loss(staged: Sequence[Floats], logistic: Floats, label: Floats) -> Floats:
@@ -311,7 +327,7 @@ def _conclude(study: Any, rows: _TuningRows, name: str, optuna: Any) -> Tuned:
             "n_estimators": int(best.user_attrs["n_estimators"]),
             "learning_rate": float(f"{best.params['learning_rate']:.3g}"),
             "logistic_weight": float(best.user_attrs["logistic_weight"]),
-            "lightgbm": {**rows.config.lightgbm, **lightgbm},
+            "lightgbm": {**_not_searched(rows.config), **lightgbm},
         },
         trials=len(study.trials),
         pruned=sum(trial.state == optuna.trial.TrialState.PRUNED for trial in study.trials),

@@ -47,7 +47,11 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
     if code == _INTERRUPTED:
-        _fail("Interrupted", "every file written is whole, but the run is not; start it anew.", _INTERRUPTED)
+        _fail(
+            "Interrupted",
+            "every file written is whole, but the run is not; run the command again (tune goes on with its study).",
+            _INTERRUPTED,
+        )
     raise SystemExit(code if isinstance(code, int) else 0)
 
 

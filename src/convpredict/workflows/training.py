@@ -335,6 +335,7 @@ def _track(project: Project, folder: Path, run_id: str, judgement: Judgement) ->
                 Artifact(folder / "manifest.json"),
                 Artifact(folder / "validation.json"),
                 Artifact(folder / "test_predictions.parquet"),
+                *([Artifact(folder / "leakage.json")] if settings.leakage.enabled else []),
             ]
         )
         return run.run_id

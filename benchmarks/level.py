@@ -53,8 +53,8 @@ class Plan:
 
 
 PLANS = {
-    "school_crm": Plan(datetime(2023, 10, 16, tzinfo=UTC), datetime(2024, 1, 15, tzinfo=UTC), 7, 28),
-    "bpic2012": Plan(datetime(2011, 11, 14, tzinfo=UTC), datetime(2012, 1, 9, tzinfo=UTC), 7, 7),
+    "school_crm": Plan(datetime(2023, 10, 16, tzinfo=UTC), datetime(2024, 1, 15, tzinfo=UTC), 14, 28),
+    "bpic2012": Plan(datetime(2011, 11, 14, tzinfo=UTC), datetime(2011, 12, 26, tzinfo=UTC), 14, 7),
     "olist_funnel": Plan(datetime(2018, 2, 12, tzinfo=UTC), datetime(2018, 2, 24, tzinfo=UTC), 4, 28),
 }
 

@@ -42,7 +42,8 @@ def test_only_the_newest_row_of_a_week_is_on_its_list() -> None:
 def test_rarer_cutoffs_give_rarer_lists_with_more_calls() -> None:
     lists = weekly_lists(["2024-01-01", "2024-01-15", "2024-01-29"], ["a", "a", "a"], 10)
     assert (lists.period_days, lists.calls, lists.calls_per_week) == (14, 20, 10)
-    assert lists.per_quarter == pytest.approx(QUARTER_DAYS / 42)
+    assert lists.burn_in == 1
+    assert lists.per_quarter == pytest.approx(QUARTER_DAYS / 28)
 
 
 def test_by_default_a_twentieth_of_the_open_leads_is_called() -> None:
@@ -63,10 +64,10 @@ def test_more_calls_than_leads_find_everybody_and_the_amount_is_theirs() -> None
 
 def test_the_interval_comes_from_leads_and_holds_the_value() -> None:
     rng = np.random.default_rng(3)
-    n_leads, weeks = 400, 6
-    lead = np.repeat(np.arange(n_leads), weeks)
-    at = np.tile(pd.date_range("2024-01-01", periods=weeks, freq="7D", tz="UTC"), n_leads)
-    strength = np.repeat(rng.normal(size=n_leads), weeks)
+    a_week, weeks = 400, 9
+    lead = np.arange(a_week * weeks)
+    at = np.repeat(pd.date_range("2024-01-01", periods=weeks, freq="7D", tz="UTC"), a_week)
+    strength = rng.normal(size=len(lead))
     label = (strength + rng.normal(size=len(lead)) > 2.2).astype(float)
     result = replay_calls(label, strength, rng.normal(size=len(lead)), lead, at, calls_per_week=20)
     gap = result["conversions"]["difference"]
@@ -94,3 +95,51 @@ def test_no_conversion_at_all_is_said_and_does_not_fail() -> None:
     assert result["conversions"]["model"]["value"] == 0
     assert "0 more conversions" in state_calls(result)
     assert "includes no difference" in state_calls(result)
+
+
+@pytest.fixture(scope="module")
+def steady() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Leads that arrive and convert at a steady rate: day of birth, hazard, day of conversion."""
+    rng = np.random.default_rng(0)
+    born = rng.uniform(0, 1_000, 3_000)
+    hazard = rng.choice([0.003, 0.01, 0.03], 3_000)
+    at = born + rng.exponential(1 / hazard)
+    return born, hazard, np.where(at < born + 120, at, np.inf)
+
+
+def listed(
+    steady: tuple[np.ndarray, np.ndarray, np.ndarray], first_day: float, lists: int, horizon: int
+) -> float:
+    born, hazard, converted = steady
+    weeks = []
+    for day in first_day + 7.0 * np.arange(lists):
+        open_leads = np.flatnonzero((born < day) & (day < np.minimum(born + 120, converted)))
+        converts = (converted[open_leads] < day + horizon).astype(float)
+        weeks.append(pd.DataFrame({"lead": open_leads, "day": day, "y": converts, "p": hazard[open_leads]}))
+    rows = pd.concat(weeks, ignore_index=True)
+    at = pd.Timestamp("2024-01-01", tz="UTC") + pd.to_timedelta(rows["day"], unit="D")
+    result = replay_calls(
+        rows["y"], rows["p"], None, rows["lead"], at, horizon_days=horizon, calls_per_week=15, resamples=50
+    )
+    return result["conversions"]["model"]["value"]
+
+
+def test_few_lists_promise_no_more_per_quarter_than_many(steady) -> None:
+    many = listed(steady, 150, 100, 30)
+    few = np.mean([listed(steady, 150 + 60 * start, 13, 30) for start in range(10)])
+    assert few == pytest.approx(many, rel=0.04)
+
+
+def test_weeks_without_observations_count_as_time() -> None:
+    lists = weekly_lists(["2024-01-01", "2024-01-02", "2024-02-12"], ["a", "b", "a"], 1, horizon_days=7)
+    assert lists.lists == 2
+    assert lists.burn_in == 1
+    assert lists.per_quarter == pytest.approx(QUARTER_DAYS / 42)
+
+
+def test_what_the_first_lists_find_is_not_counted() -> None:
+    cutoffs = pd.date_range("2024-01-01", periods=6, freq="7D", tz="UTC")
+    lead = ["early"] * 3 + ["late"] * 3
+    result = replay_calls([1, 1, 1, 1, 1, 1], [0.5] * 6, None, lead, cutoffs, calls_per_week=1, resamples=50)
+    assert (result["lists"], result["burn_in_lists"]) == (6, 2)
+    assert result["conversions"]["model"]["value"] * 28 / QUARTER_DAYS == pytest.approx(1)

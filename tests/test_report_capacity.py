@@ -35,7 +35,7 @@ def test_agrees_with_the_replay_of_one_capacity(tied):
 
 def test_a_lead_that_is_listed_again_counts_once():
     # Two weeks, one place each. "a" is on both lists and converts: one conversion. The second list adds 7 of its 30
-    # days, so that .3 + .4 * 7 / 30 are expected.
+    # days, so that at a constant hazard .3 + (.4 - (1 - .6 ** (23 / 30))) are expected.
     week = pd.Timedelta(days=7)
     curve = capacity_curve(
         [1, 0, 1, 0],
@@ -51,8 +51,8 @@ def test_a_lead_that_is_listed_again_counts_once():
     assert first["calls"] == pytest.approx(2)
     assert first["model_conversions"] == pytest.approx(1)
     assert first["model_revenue"] == pytest.approx(500)
-    assert first["model_expected"] == pytest.approx(0.3 + 0.4 * 7 / 30)
-    assert first["model_expected_revenue"] == pytest.approx(30 + 40 * 7 / 30)
+    assert first["model_expected"] == pytest.approx(0.3 + 0.6 ** (23 / 30) - 0.6)
+    assert first["model_expected_revenue"] == pytest.approx(100 * (0.3 + 0.6 ** (23 / 30) - 0.6))
     assert curve.lists == 2
     assert curve.open_leads == 2
 
@@ -79,8 +79,8 @@ def test_what_is_expected_comes_true_where_the_probabilities_are_true():
     # A constant hazard per day: P(30 days) = .3 whatever happened before, so expectations may be added up.
     rng = np.random.default_rng(5)
     hazard = -np.log(1 - 0.3) / 30
-    converts = rng.exponential(1 / hazard, 4000)
-    rows = [(lead, 7 * k) for lead in range(4000) for k in range(6) if converts[lead] >= 7 * k]
+    converts = rng.exponential(1 / hazard, 20_000)
+    rows = [(lead, 7 * k) for lead in range(20_000) for k in range(6) if converts[lead] >= 7 * k]
     lead, day = np.array(rows).T
     label = (converts[lead] < day + 30).astype(int)
     curve = capacity_curve(

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from convpredict.config.base import Duration
 from convpredict.config.training import EvaluationConfig
 
 from .calls import replay_calls, state_calls
@@ -134,7 +135,7 @@ def judge_nights(rows: NightlyRows, config: EvaluationConfig, *, horizon: str) -
     if 0 < int((rows.label == 1).sum()) < int(judged.sum()):
         at = cutoff.iloc[rows.night[judged]].reset_index(drop=True)
         config = _affordable(config, int(judged.sum()))
-        summary |= _judge_together(rows, judged, at, config)
+        summary |= _judge_together(rows, judged, at, config, Duration(horizon).days)
         months = calibration_by_month(
             rows.label[judged], rows.p[judged], at, rows.lead[judged], confidence=config.confidence
         )
@@ -156,7 +157,11 @@ def _affordable(config: EvaluationConfig, rows: int) -> EvaluationConfig:
 
 
 def _judge_together(
-    rows: NightlyRows, judged: NDArray[np.bool_], at: pd.Series[Any], config: EvaluationConfig
+    rows: NightlyRows,
+    judged: NDArray[np.bool_],
+    at: pd.Series[Any],
+    config: EvaluationConfig,
+    horizon_days: float,
 ) -> dict[str, Any]:
     points = rows.points[judged] if rows.points is not None else None
     label, p, lead = rows.label[judged].astype(np.float64), rows.p[judged], rows.lead[judged]
@@ -167,6 +172,7 @@ def _judge_together(
         points,
         lead,
         at,
+        horizon_days=horizon_days,
         calls_per_week=config.calls_per_week,
         resamples=config.resamples,
         confidence=config.confidence,

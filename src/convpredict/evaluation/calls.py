@@ -1,8 +1,8 @@
 """What a sales team would have found with its calls: the model's weekly lists beside those of the points.
 
 Every week the team calls the leads at the top of a list of those that are open. A conversion is *found* if its
-lead was on a list within the horizon before it; a lead that is on several lists counts once. This replays what
-lists would have held, not what calling would have changed.
+lead was on a list within the horizon before it; a lead that is on several lists counts once, at the first that finds
+it. This replays what lists would have held, not what calling would have changed.
 """
 
 from __future__ import annotations
@@ -28,20 +28,28 @@ DEFAULT_SHARE = 0.05
 class WeeklyLists:
     """Rows of observations, one a lead and list, ready to be ranked by any score.
 
-    ``rows`` are positions in the observations that were given: the last one of each lead before each list is
-    made. ``period`` numbers the lists from 0, ``period_days`` is their distance (7, or longer where cutoffs
-    are rarer), and ``calls`` how many leads one list holds.
+    ``rows`` are positions in the observations that were given: the last one of each lead in each period, which is
+    the newest known of it before the list's week ends. ``period`` numbers the periods from 0, with or without
+    observations; ``period_days`` is their length (7, or longer where cutoffs are rarer), and ``calls`` how many
+    leads one list holds. What the first ``burn_in`` lists find is not counted: earlier lists, which are not
+    replayed, would have found part of it.
     """
 
     rows: NDArray[np.intp]
     period: NDArray[np.intp]
     period_days: float
     calls: float
+    burn_in: int = 0
 
     @property
     def lists(self) -> int:
-        """Number of lists."""
+        """Number of lists, those of the burn-in among them."""
         return len(np.unique(self.period))
+
+    @property
+    def counted_lists(self) -> int:
+        """Number of lists after the burn-in."""
+        return len(np.unique(self.period[self.period >= self.burn_in]))
 
     @property
     def calls_per_week(self) -> float:
@@ -50,14 +58,18 @@ class WeeklyLists:
 
     @property
     def per_quarter(self) -> float:
-        """What a sum over all lists is multiplied with, to speak of a quarter of a year."""
-        return QUARTER_DAYS / (self.period_days * self.lists)
+        """What a sum over the counted lists is multiplied with, to speak of a quarter of a year."""
+        periods = int(self.period.max()) + 1 - self.burn_in
+        return QUARTER_DAYS / (self.period_days * periods)
 
 
-def weekly_lists(cutoff: Any, lead_ids: Any, calls_per_week: float | None = None) -> WeeklyLists:
+def weekly_lists(
+    cutoff: Any, lead_ids: Any, calls_per_week: float | None = None, *, horizon_days: float = 30.0
+) -> WeeklyLists:
     """Divide observations into weekly lists; without ``calls_per_week`` a twentieth of the open leads is called.
 
-    Cutoffs that are rarer than weekly give rarer lists with more calls each.
+    Cutoffs that are rarer than weekly give rarer lists with more calls each. The burn-in is one horizon, and a
+    third of the span at most: what a first list finds is the harvest of a whole horizon, not of one week.
 
     >>> lists = weekly_lists(["2024-01-01", "2024-01-03", "2024-01-08"], ["a", "a", "a"], 10)
     >>> lists.rows.tolist(), lists.period.tolist(), lists.calls
@@ -71,13 +83,14 @@ def weekly_lists(cutoff: Any, lead_ids: Any, calls_per_week: float | None = None
     frame = pd.DataFrame({"lead": to_series(lead_ids), "period": number, "at": instants})
     last = frame.sort_values("at", kind="stable").drop_duplicates(["lead", "period"], keep="last").index
     rows = np.sort(last.to_numpy())
-    period = np.unique(number[rows], return_inverse=True)[1]
+    period = number[rows].astype(np.intp)
     weeks = period_us / _WEEK_US
     if calls_per_week is None:
-        calls = max(1.0, float(np.round(DEFAULT_SHARE * np.median(np.bincount(period)))))
+        calls = max(1.0, float(np.round(DEFAULT_SHARE * np.median(np.unique(period, return_counts=True)[1]))))
     else:
         calls = calls_per_week * weeks
-    return WeeklyLists(rows, period, 7.0 * weeks, float(calls))
+    burn_in = min(int(np.ceil(horizon_days / (7.0 * weeks))), (int(period.max()) + 1) // 3)
+    return WeeklyLists(rows, period, 7.0 * weeks, float(calls), burn_in)
 
 
 class _ListRanking:
@@ -96,13 +109,14 @@ class _ListRanking:
         hit = hit[np.argsort(lead[lists.rows][self._order][hit], kind="stable")]
         self._hit_group = group[hit]
         self._hit_row = lists.rows[self._order][hit]
+        self._in_burn_in = period[hit] < lists.burn_in
         leads = lead[self._hit_row]
         self._lead_starts = np.flatnonzero(np.r_[True, leads[1:] != leads[:-1]]) if len(hit) else hit
         self._rows = lists.rows[self._order]
         self._periods_of_groups = np.diff(np.r_[self._first_of_period, len(starts)])
 
     def found(self, weight: Floats | None, amount: Floats | None) -> tuple[float, float]:
-        """Converting leads found, and the amount that they brought."""
+        """Converting leads found after the burn-in for the first time, and the amount that they brought."""
         if not len(self._hit_row):
             return 0.0, 0.0
         every = np.ones(len(self._rows)) if weight is None else weight[self._rows]
@@ -112,7 +126,9 @@ class _ListRanking:
         with np.errstate(divide="ignore", invalid="ignore"):
             on_list = np.clip((self._calls - before) / size, 0.0, 1.0)
         missed = np.where(size > 0, 1.0 - on_list, 1.0)[self._hit_group]
-        found = 1.0 - np.multiply.reduceat(missed, self._lead_starts)
+        missed_early = np.where(self._in_burn_in, missed, 1.0)
+        found = np.multiply.reduceat(missed_early, self._lead_starts)
+        found -= np.multiply.reduceat(missed, self._lead_starts)
         first = self._hit_row[self._lead_starts]
         if weight is not None:
             found = found * weight[first]
@@ -126,6 +142,7 @@ def replay_calls(
     lead_ids: Any,
     cutoff: Any,
     *,
+    horizon_days: float = 30.0,
     calls_per_week: float | None = None,
     amount: ArrayLike | None = None,
     resamples: int = 500,
@@ -139,14 +156,15 @@ def replay_calls(
     label : array of shape (rows,), 1 where the lead converts within the horizon
     p_model, scorecard_points : arrays of shape (rows,) that rank (points: None without a scorecard)
     lead_ids, cutoff : of each row
+    horizon_days : length of the label
     calls_per_week : how many leads are called in a week (None: a twentieth of the open leads)
     amount : array of shape (rows,), what the lead brought if it converted, for the revenue found
     resamples, confidence, seed : of the interval, by resampling leads
 
     Returns
     -------
-    JSON-able: calls_per_week, lists, period_days, and under ``conversions`` (and ``amount``, where given)
-    entries ``{"value", "low", "high"}`` per quarter for model, scorecard, difference and ``random``: the
+    JSON-able: calls_per_week, lists, burn_in_lists, period_days, and under ``conversions`` (and ``amount``, where
+    given) entries ``{"value", "low", "high"}`` per quarter for model, scorecard, difference and ``random``: the
     conversions that as many leads drawn by chance would hold.
 
     Examples
@@ -157,7 +175,7 @@ def replay_calls(
     1.0
     """
     y = check_labels(label)
-    lists = weekly_lists(cutoff, lead_ids, calls_per_week)
+    lists = weekly_lists(cutoff, lead_ids, calls_per_week, horizon_days=horizon_days)
     lead = pd.factorize(to_series(lead_ids), sort=True)[0]
     brought = None if amount is None else np.nan_to_num(check_scores(amount, len(y), name="amount"))
     scores = {"model": check_scores(p_model, len(y)), "random": np.zeros(len(y))}
@@ -173,6 +191,7 @@ def replay_calls(
     result: dict[str, Any] = {
         "calls_per_week": lists.calls_per_week,
         "lists": lists.lists,
+        "burn_in_lists": lists.burn_in,
         "period_days": lists.period_days,
         "per": "quarter",
     }

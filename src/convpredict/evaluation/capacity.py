@@ -67,7 +67,7 @@ def capacity_curve(
 
     A conversion is found if its lead was on a list within the horizon before it, and counts once. What is
     expected counts once too: of a lead that is listed again before its horizon has ended, only the part of the
-    new horizon that lies beyond the old one (a conversion being as likely on any day of it).
+    new horizon that lies beyond the old one (at a constant hazard over it).
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def capacity_curve(
     """
     y = check_labels(label)
     q = check_probabilities(p, len(y))
-    lists = weekly_lists(cutoff, lead_ids, 1.0)
+    lists = weekly_lists(cutoff, lead_ids, 1.0, horizon_days=horizon_days)
     lead, _ = code_leads(lead_ids)
     open_leads = len(lists.rows) / lists.lists
     sizes = _capacities(lists, open_leads, capacities, np.asarray(also_per_week, np.float64))
@@ -120,7 +120,7 @@ def capacity_curve(
     columns: dict[str, Floats] = {
         "per_week": sizes * 7 / lists.period_days,
         "share": np.minimum(sizes / open_leads, 1.0),
-        "calls": sizes * lists.lists * lists.per_quarter,
+        "calls": sizes * lists.counted_lists * lists.per_quarter,
     }
     found: dict[str, tuple[Floats, Floats]] = {}
     for k, (name, each) in enumerate(ranked.items()):
@@ -151,6 +151,8 @@ class _Ranked:
     list_of_group: NDArray[np.intp]
     lead: NDArray[np.intp]
     hit: NDArray[np.intp]
+    hit_in_burn_in: NDArray[np.bool_]
+    burn_in: int
     lead_starts: NDArray[np.intp]
 
     @classmethod
@@ -164,7 +166,9 @@ class _Ranked:
         hit = hit[np.argsort(lead[row][hit], kind="stable")]
         of_hit = lead[row][hit]
         lead_starts = np.flatnonzero(np.diff(of_hit, prepend=-1))
-        return cls(row, np.cumsum(new) - 1, starts, period[starts], lead[row], hit, lead_starts)
+        early = period[hit] < lists.burn_in
+        group = np.cumsum(new) - 1
+        return cls(row, group, starts, period[starts], lead[row], hit, early, lists.burn_in, lead_starts)
 
     def on_list(self, sizes: Floats, groups: NDArray[np.intp], weight: Floats | None = None) -> Floats:
         """Share of each of the ``groups`` that has a place on its list: shape (capacities, groups)."""
@@ -178,18 +182,20 @@ class _Ranked:
         return np.where(size[groups] > 0, share, 0.0)
 
     def found(self, sizes: Floats, weight: Floats | None, amount: Floats | None = None) -> Floats:
-        """Converting leads that were on a list (or what they brought): shape (capacities,)."""
+        """Converting leads first found after the burn-in (or what they brought): shape (capacities,)."""
         if not len(self.hit):
             return np.zeros(len(sizes))
         missed = 1.0 - self.on_list(sizes, self.group[self.hit], weight)
-        found: Floats = 1.0 - np.multiply.reduceat(missed, self.lead_starts, axis=1)
+        missed_early = np.where(self.hit_in_burn_in, missed, 1.0)
+        found: Floats = np.multiply.reduceat(missed_early, self.lead_starts, axis=1)
+        found = found - np.multiply.reduceat(missed, self.lead_starts, axis=1)
         first = self.row[self.hit[self.lead_starts]]
         if weight is not None:
             found = found * weight[first]
         return np.asarray(found.sum(axis=1) if amount is None else found @ amount[first])
 
     def expected(self, sizes: Floats, instant: NDArray[np.int64], horizon_us: int, amounts: Floats) -> Floats:
-        """Sums of the amounts, shape (rows, k), over the listed rows: shape (capacities, k).
+        """Sums of the amounts, shape (rows, k) with p first, over the rows listed after the burn-in: (capacities, k).
 
         Each row counts by its place on the list, times the part of its horizon that is new: all of it, but for
         what an earlier list covers with the chance that the lead was on it.
@@ -205,7 +211,10 @@ class _Ranked:
                 here = start + np.flatnonzero(place[start:end])
                 at, lead, chance = instant[self.row[here]], self.lead[here], place[here]
                 old = np.clip((np.maximum(covered_to[lead], at) - at) / horizon_us, 0.0, 1.0)
-                sums[k] += (chance * (1.0 - listed[lead] * old)) @ amounts[self.row[here]]
+                if self.list_of_group[self.group[start]] >= self.burn_in:
+                    p = np.maximum(amounts[self.row[here], 0], 1e-12)
+                    seen = listed[lead] * -np.expm1(old * np.log1p(-np.minimum(p, 1 - 1e-12))) / p
+                    sums[k] += (chance * (1.0 - seen)) @ amounts[self.row[here]]
                 listed[lead] = 1.0 - (1.0 - chance) * np.where(old > 0, 1.0 - listed[lead], 1.0)
                 covered_to[lead] = at + horizon_us
         return sums

@@ -176,7 +176,12 @@ def replay(inputs: ReportInputs) -> CapacityCurve:
 def start_capacity(inputs: ReportInputs) -> float:
     """Calls a week that the slider starts at."""
     given = inputs.calls["calls_per_week"] if inputs.calls is not None else inputs.calls_per_week
-    lists = weekly_lists(inputs.predictions["cutoff"], inputs.predictions["lead_id"], given)
+    lists = weekly_lists(
+        inputs.predictions["cutoff"],
+        inputs.predictions["lead_id"],
+        given,
+        horizon_days=inputs.horizon_days,
+    )
     return lists.calls_per_week
 
 

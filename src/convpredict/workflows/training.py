@@ -233,6 +233,7 @@ def _judge(
         points if bundle.scorecard is not None else None,
         seen["lead_id"],
         seen["cutoff"],
+        horizon_days=training_set.horizons[0].days,
         calls_per_week=settings.evaluation.calls_per_week,
         resamples=settings.evaluation.resamples,
         confidence=settings.evaluation.confidence,

@@ -186,8 +186,9 @@ def test_slider_holds_at_most_400_points_and_starts_where_asked(page):
 def test_headline_and_slider_agree(page):
     data = capacity_of(page)
     at = {name: values[data["start"]] for name, values in data["columns"].items()}
-    gap = at["gain"]
-    said = f"At 20 calls a week the model's lists hold {abs(gap):,.0f} {'more' if gap >= 0 else 'fewer'} conversions"
+    gap = round(at["model_conversions"]) - round(at["scorecard_conversions"])
+    more = "more" if at["gain"] >= 0 else "fewer"
+    said = f"At 20 calls a week the model's lists hold {abs(gap):,} {more} conversions"
     assert said in page.text
 
 
@@ -251,7 +252,7 @@ def test_unknown_part_is_refused(inputs):
 
 
 def test_calls_that_were_given_are_the_headline(inputs):
-    entry = {"value": 31.0, "low": 12.0, "high": 49.0}
-    calls = {"calls_per_week": 20.0, "conversions": {"model": entry, "scorecard": entry, "difference": entry}}
+    model, card, gap = ({"value": value, "low": 12.0, "high": 49.0} for value in (131.0, 100.0, 31.0))
+    calls = {"calls_per_week": 20.0, "conversions": {"model": model, "scorecard": card, "difference": gap}}
     page = Page(render_report(replace(inputs, calls=calls)))
     assert "hold 31 more conversions per quarter than the points' [95 % interval 12 to 49]" in page.text

@@ -6,6 +6,7 @@ The file that imports Optuna.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pandas.util import hash_pandas_object
 
 from convpredict.config.training import ModelConfig
 from convpredict.config.tuning import TuningConfig
@@ -22,57 +24,50 @@ from convpredict.training.training_set import TrainingSet
 
 from .calibrator_choice import clustered_standard_error, group_codes, row_log_loss
 from .capacity import ROUNDS, VALIDATION_ROWS, thin_negatives
+from .conversion import ConversionModel
 from .encoding import Encoder, Matrix
 from .logistic import Logistic, fit_logistic
 from .trees import (
-    _canonical,
-    default_parameters,
     fit_booster,
     make_dataset,
     staged_logits,
     tree_parameters,
 )
+from .tuning_settings import RANGES, configured_settings, model_section, not_searched
 
 Floats = npt.NDArray[np.float64]
-LOGISTIC_WEIGHTS = (0.0, 0.15, 0.3, 0.5)
+LOGISTIC_WEIGHTS: tuple[float, ...] = (0.0, 0.15, 0.3, 0.5)
 _FEWEST_POSITIVES = 10
 _NOISE = 2.0
 _FEW_ROWS = 50_000
 
-SEARCHED = ("num_leaves", "learning_rate", "lambda_l2", "feature_fraction", "min_sum_hessian_in_leaf")
-"""What is tuned: size, speed, shrinkage, share of columns, least leaf.
-
-The number of trees and the weight of the logistic part come with each trial: they are read off the validation.
-"""
-
-
-def default_settings(n_columns: int) -> dict[str, float | int]:
-    """Where the first trial starts: the defaults of the model for so many columns."""
-    defaults = default_parameters(n_columns)
-    return {name: defaults[name] for name in SEARCHED}
-
 
 @dataclass(frozen=True)
 class Tuned:
-    """The best settings, how they were found, and whether they beat the defaults where tuning did not look.
+    """The best settings, how they were found, and whether they beat the configured ones where tuning did not look.
 
     ``model`` is what the configuration's section ``model`` should say. ``confirmation`` compares on the calibrate
-    part, later than all rows that tuning saw: mean log loss of both, their difference (tuned less default) and its
-    standard error, clustered by lead. ``beats_defaults`` is true if the difference is below minus two of them.
+    part, later than all rows that tuning saw: mean log loss of both, their difference (tuned less configured) and its
+    standard error, clustered by lead. ``beats_configured`` is true if the difference is below minus two of them.
     """
 
     model: dict[str, Any]
     trials: int
     pruned: int
     validation_log_loss: float
-    default_log_loss: float
+    configured_log_loss: float
     confirmation: dict[str, float]
     study: str = field(default="", compare=False)
 
     @property
-    def beats_defaults(self) -> bool:
+    def beats_configured(self) -> bool:
         """Whether the gain is larger than noise."""
         return self.confirmation["difference"] < -_NOISE * self.confirmation["standard_error"]
+
+    @property
+    def found_better(self) -> bool:
+        """Whether any trial did better than the configured settings forward in time."""
+        return self.validation_log_loss < self.configured_log_loss
 
 
 def tune_model(
@@ -85,7 +80,8 @@ def tune_model(
 ) -> Tuned:
     """Search settings by validation forward in time inside the train part, and confirm on the calibrate part.
 
-    A study in ``study_file`` (SQLite) that belongs to the same data and configuration is gone on with.
+    A study in ``study_file`` (SQLite) is gone on with if it belongs to the same rows, features and model settings,
+    whatever its budget was. The first trial is what the configuration says.
     ``progress`` is called after each trial with its number, the seconds spent and the best log loss so far.
     A trial is pruned after a fold if it does worse than the median of the others there.
 
@@ -119,16 +115,13 @@ def tune_model(
     study.sampler = optuna.samplers.TPESampler(
         seed=tuning.seed + done, n_startup_trials=10, multivariate=False
     )
-    if not any(_is_default(trial) and trial.state.is_finished() for trial in study.trials):
-        study.enqueue_trial(default_settings(rows.matrix.shape[1]), user_attrs={"default": True})
+    if not any(_is_first(trial) and trial.state.name in ("COMPLETE", "WAITING") for trial in study.trials):
+        study.enqueue_trial(rows.first, user_attrs={"configured": True})
+    started = time.monotonic()
 
     def report(study: Any, trial: Any) -> None:
         if progress is not None:
-            seconds = (trial.datetime_complete - started(study)).total_seconds()
-            progress(len(study.trials) - done, seconds, _best_value(study))
-
-    def started(study: Any) -> Any:
-        return study.trials[done].datetime_start
+            progress(len(study.trials) - done, time.monotonic() - started, _best_value(study))
 
     study.optimize(
         lambda trial: rows.loss(trial, optuna),
@@ -146,12 +139,12 @@ def _optuna() -> Any:
         raise ConfigError(
             "tuning needs Optuna, which is not installed; install it with: pip install 'convpredict[tune]'"
         ) from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 
 
-def _is_default(trial: Any) -> bool:
-    return bool(trial.user_attrs.get("default"))
+def _is_first(trial: Any) -> bool:
+    return bool(trial.user_attrs.get("configured"))
 
 
 def _best_value(study: Any) -> float:
@@ -162,13 +155,22 @@ def _best_value(study: Any) -> float:
 
 
 def _fingerprint(training_set: TrainingSet, config: ModelConfig, tuning: TuningConfig) -> str:
-    """Digest of all that decides a trial's loss: a study never mixes data sets or settings."""
+    """Digest of all that decides a trial's loss, and of nothing else: not of the budget, nor of how reasons read."""
     kept = {
-        key: training_set.manifest.get(key)
-        for key in ("data_fingerprint", "config_digest", "feature_set_digest", "horizons", "split")
+        key: training_set.manifest.get(key) for key in ("data_fingerprint", "feature_set_digest", "horizons")
     }
-    settings = [kept, config.model_dump(mode="json"), tuning.folds, tuning.seed, len(training_set.frame)]
-    return sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    rows = [
+        part.to_numpy().tobytes()
+        for name in ("train", "calibrate")
+        for part in (
+            training_set.cutoffs(name).astype("int64"),
+            training_set.y(name).astype("float64"),
+            hash_pandas_object(training_set.lead_ids(name), index=False),
+        )
+    ]
+    settings = [kept, config.model_dump(mode="json"), tuning.folds, tuning.seed]
+    known = json.dumps(settings, sort_keys=True, default=str).encode()
+    return sha256(b"".join([known, *rows])).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,28 @@ class _TuningRows:
     late_label: Floats
     late_lead: npt.NDArray[np.intp]
     config: ModelConfig
+    directions: list[int]
     seed: int
+
+    @property
+    def first(self) -> dict[str, float | int]:
+        """The settings of the first trial."""
+        return configured_settings(self.config, self.matrix.shape[1])
+
+    @property
+    def rounds(self) -> tuple[int, ...]:
+        """Numbers of trees that each trial is read at, the configured one among them."""
+        return (
+            ROUNDS
+            if self.config.n_estimators == "auto"
+            else tuple(sorted({*ROUNDS, self.config.n_estimators}))
+        )
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Weights of the logistic part that each trial is read at, the configured one among them."""
+        given = self.config.logistic_weight
+        return LOGISTIC_WEIGHTS if given == "auto" else tuple(sorted({*LOGISTIC_WEIGHTS, given}))
 
     @classmethod
     def of(cls, training_set: TrainingSet, config: ModelConfig, tuning: TuningConfig) -> _TuningRows:
@@ -192,6 +215,7 @@ class _TuningRows:
         X = training_set.X("train")
         encoder = Encoder.learn(X)
         matrix = encoder.encode(X)
+        directions = _directions(config, encoder)
         splitter = training_set.time_split(tuning.folds)
         folds = [
             fold
@@ -203,7 +227,7 @@ class _TuningRows:
                 f"none of the {tuning.folds} folds forward in time has {_FEWEST_POSITIVES} conversions to learn from "
                 "and to validate on, so settings cannot be compared; keep the defaults, or set fewer tuning.folds"
             )
-        logistic = [_logistic_logits(encoder, matrix, label, fold, tuning.seed) for fold in folds]
+        logistic = [_logistic_logits(encoder, matrix, label, fold, directions, tuning.seed) for fold in folds]
         late = training_set.X("calibrate")
         return cls(
             encoder,
@@ -215,68 +239,79 @@ class _TuningRows:
             training_set.y("calibrate").to_numpy(np.float64),
             group_codes(training_set.lead_ids("calibrate").to_numpy(), len(late)),
             config,
+            directions,
             tuning.seed,
         )
 
     def loss(self, trial: Any, optuna: Any) -> float:
         """Mean log loss over the folds, at the best number of trees and logistic weight; may be pruned."""
-        settings = {
-            "num_leaves": trial.suggest_int("num_leaves", 3, 63, log=True),
-            "learning_rate": trial.suggest_float("learning_rate", 0.01, 0.1, log=True),
-            "lambda_l2": trial.suggest_float("lambda_l2", 0.1, 100.0, log=True),
-            "feature_fraction": trial.suggest_float("feature_fraction", 0.05, 1.0),
-            "min_sum_hessian_in_leaf": trial.suggest_float("min_sum_hessian_in_leaf", 1.0, 100.0, log=True),
-        }
-        total = np.zeros((len(ROUNDS), len(LOGISTIC_WEIGHTS)))
+        first = _is_first(trial)
+        settings = self._suggest(trial)
+        total = np.where(self._configured() | (not first), 0.0, np.inf)
         for number, (train, held_out) in enumerate(self.folds):
             staged = self._staged(settings, train, self.matrix[held_out])
-            total += _grid_loss(staged, self.logistic[number], self.label[held_out])
+            total += _grid_loss(staged, self.logistic[number], self.label[held_out], self.weights)
             trial.report(float(total.min() / (number + 1)), number)
-            if trial.should_prune():
+            if not first and trial.should_prune():
                 raise optuna.TrialPruned()
         place = np.unravel_index(int(total.argmin()), total.shape)
-        trial.set_user_attr("n_estimators", ROUNDS[place[0]])
-        trial.set_user_attr("logistic_weight", LOGISTIC_WEIGHTS[place[1]])
+        trial.set_user_attr("n_estimators", self.rounds[place[0]])
+        trial.set_user_attr("logistic_weight", self.weights[place[1]])
         return float(total.min() / len(self.folds))
+
+    def _suggest(self, trial: Any) -> dict[str, float | int]:
+        """Settings of a trial, within ranges that hold the configured ones."""
+        settings: dict[str, float | int] = {}
+        for name, (low, high) in RANGES.items():
+            low, high = min(low, self.first[name]), max(high, self.first[name])
+            if name == "num_leaves":
+                settings[name] = trial.suggest_int(name, low, high, log=True)
+            else:
+                settings[name] = trial.suggest_float(name, low, high, log=name != "feature_fraction")
+        return settings
+
+    def _configured(self) -> npt.NDArray[np.bool_]:
+        """Which numbers of trees and weights the configuration allows."""
+        trees, weight = self.config.n_estimators, self.config.logistic_weight
+        allowed = [
+            [trees in ("auto", n) and weight in ("auto", w) for w in self.weights] for n in self.rounds
+        ]
+        return np.array(allowed)
 
     def late_losses(self, settings: Mapping[str, Any], n_estimators: int, logistic_weight: float) -> Floats:
         """Log loss of each calibrate row, of a model with these settings learnt from the whole train part."""
         every = np.arange(len(self.label))
-        place = ROUNDS.index(n_estimators)
+        place = self.rounds.index(n_estimators)
         trees = self._staged(settings, every, self.late)[place]
-        fitted = _fit_logistic(self.encoder, self.matrix, self.label, self.seed)
+        fitted = _fit_logistic(self.encoder, self.matrix, self.label, self.directions, self.seed)
         logit = (1 - logistic_weight) * trees + logistic_weight * fitted.logit(self.late)
         return row_log_loss(logit, self.late_label)
 
     def _staged(self, settings: Mapping[str, Any], train: npt.NDArray[np.intp], rows: Matrix) -> list[Floats]:
-        overrides = {**_not_searched(self.config), **settings}
+        overrides = {**not_searched(self.config), **settings}
         n_threads = 1 if len(train) < _FEW_ROWS else 0
-        parameters = tree_parameters(
-            overrides, [0] * self.matrix.shape[1], seed=self.seed, n_threads=n_threads
-        )
+        parameters = tree_parameters(overrides, self.directions, seed=self.seed, n_threads=n_threads)
         kept, factor = thin_negatives(self.label[train], VALIDATION_ROWS, self.seed)
         train = train[kept]
         dataset = make_dataset(
             self.matrix[train], self.label[train], factor, self.encoder.categorical, parameters
         )
-        booster = fit_booster(dataset, parameters, ROUNDS[-1])
-        return list(staged_logits(booster, rows, ROUNDS, n_threads=n_threads))
+        booster = fit_booster(dataset, parameters, self.rounds[-1])
+        return list(staged_logits(booster, rows, self.rounds, n_threads=n_threads))
 
 
-def _not_searched(config: ModelConfig) -> dict[str, Any]:
-    """What the configuration gives LightGBM beside the settings that are tuned, under whatever name.
-
-    >>> _not_searched(ModelConfig(lightgbm={"reg_lambda": 9.0, "max_bin": 15}))
-    {'max_bin': 15}
-    """
-    return {key: value for key, value in _canonical(config.lightgbm).items() if key not in SEARCHED}
+def _directions(config: ModelConfig, encoder: Encoder) -> list[int]:
+    """Direction of each column under ``model.monotone``; raises ConfigError for a pattern that fits none."""
+    model = ConversionModel.from_config(config)
+    model.encoder_ = encoder
+    return model._directions()
 
 
-def _grid_loss(staged: Sequence[Floats], logistic: Floats, label: Floats) -> Floats:
+def _grid_loss(staged: Sequence[Floats], logistic: Floats, label: Floats, weights: Sequence[float]) -> Floats:
     """Mean log loss per number of trees and weight of the logistic part."""
     return np.array(
         [
-            [row_log_loss((1 - share) * trees + share * logistic, label).mean() for share in LOGISTIC_WEIGHTS]
+            [row_log_loss((1 - share) * trees + share * logistic, label).mean() for share in weights]
             for trees in staged
         ]
     )
@@ -287,55 +322,51 @@ def _logistic_logits(
     matrix: Matrix,
     label: Floats,
     fold: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]],
+    directions: list[int],
     seed: int,
 ) -> Floats:
     train, held_out = fold
-    return _fit_logistic(encoder, matrix[train], label[train], seed).logit(matrix[held_out])
+    return _fit_logistic(encoder, matrix[train], label[train], directions, seed).logit(matrix[held_out])
 
 
-def _fit_logistic(encoder: Encoder, matrix: Matrix, label: Floats, seed: int) -> Logistic:
+def _fit_logistic(
+    encoder: Encoder, matrix: Matrix, label: Floats, directions: list[int], seed: int
+) -> Logistic:
     rows, factor = thin_negatives(label, VALIDATION_ROWS, seed)
     sizes = [len(c.categories) if c.type == "category" else None for c in encoder.columns]
-    return fit_logistic(
-        matrix[rows], label[rows], factor, n_categories=sizes, directions=[0] * matrix.shape[1]
-    )
+    return fit_logistic(matrix[rows], label[rows], factor, n_categories=sizes, directions=directions)
 
 
 def _conclude(study: Any, rows: _TuningRows, name: str, optuna: Any) -> Tuned:
     complete = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
-    first = next((trial for trial in complete if _is_default(trial)), None)
+    first = next((trial for trial in complete if _is_first(trial)), None)
     if first is None:
         raise NotEnoughDataError(
-            "not even the defaults were tried within the budget; give more minutes (tuning.minutes), or fewer "
-            "tuning.folds"
+            "not even the configured settings were tried within the budget; give more minutes (tuning.minutes), "
+            "or fewer tuning.folds"
         )
     best = min(complete, key=lambda trial: (trial.value, trial.number))
     tuned = rows.late_losses(best.params, best.user_attrs["n_estimators"], best.user_attrs["logistic_weight"])
-    default = rows.late_losses(
-        default_settings(rows.matrix.shape[1]),
+    configured = rows.late_losses(
+        first.params,
         first.user_attrs["n_estimators"],
         first.user_attrs["logistic_weight"],
     )
-    gap = tuned - default
-    lightgbm = {
-        key: float(f"{best.params[key]:.3g}")
-        for key in ("lambda_l2", "feature_fraction", "min_sum_hessian_in_leaf")
-    }
+    gap = tuned - configured
     return Tuned(
-        model={
-            "num_leaves": int(best.params["num_leaves"]),
-            "n_estimators": int(best.user_attrs["n_estimators"]),
-            "learning_rate": float(f"{best.params['learning_rate']:.3g}"),
-            "logistic_weight": float(best.user_attrs["logistic_weight"]),
-            "lightgbm": {**_not_searched(rows.config), **lightgbm},
-        },
+        model=model_section(
+            rows.config,
+            best.params if best is first else {k: float(f"{v:.3g}") for k, v in best.params.items()},
+            int(best.user_attrs["n_estimators"]),
+            float(best.user_attrs["logistic_weight"]),
+        ),
         trials=len(study.trials),
         pruned=sum(trial.state == optuna.trial.TrialState.PRUNED for trial in study.trials),
         validation_log_loss=float(best.value),
-        default_log_loss=float(first.value),
+        configured_log_loss=float(first.value),
         confirmation={
             "tuned": float(tuned.mean()),
-            "default": float(default.mean()),
+            "configured": float(configured.mean()),
             "difference": float(gap.mean()),
             "standard_error": clustered_standard_error(gap, np.ones(len(gap)), rows.late_lead),
             "rows": len(gap),

@@ -1,4 +1,4 @@
-"""Tune the model's settings within a budget, and say whether that beat the defaults by more than noise."""
+"""Tune the model's settings within a budget, and say whether that beat the configured ones by more than noise."""
 
 from __future__ import annotations
 
@@ -28,27 +28,37 @@ class TuningRun:
 
     @property
     def summary(self) -> str:
-        """Whether it beat the defaults, and by how much, in sentences."""
+        """Whether it beat the configured settings, and by how much, in sentences."""
         found, check = self.tuned, self.tuned.confirmation
+        trials = "1 trial" if found.trials == 1 else f"{found.trials:,} trials"
+        pruned = f" ({found.pruned:,} ended early)" if found.pruned else ""
+        head, kept = (
+            f"{trials}{pruned}. ",
+            f"Study kept in {self.study}; run the command again to go on with it.",
+        )
+        if not found.found_better:
+            return (
+                f"{head}No trial beat the configured settings: log loss forward in time "
+                f"{found.configured_log_loss:.5f}.\n{kept}"
+            )
         verdict = (
             "more than noise: worth using"
-            if found.beats_defaults
-            else "no more than noise: the defaults are as good"
+            if found.beats_configured
+            else "no more than noise: the configured settings are as good"
         )
         return (
-            f"{found.trials} trials, {found.pruned} of them pruned. Log loss forward in time: best "
-            f"{found.validation_log_loss:.5f}, defaults {found.default_log_loss:.5f} (the best of many looks better "
-            f"than it is).\nOn {check['rows']:,} later observations that no trial saw ({check['positives']:,} "
-            f"positive): tuned {check['tuned']:.5f}, defaults {check['default']:.5f}, difference "
-            f"{check['difference']:+.5f} with a standard error of {check['standard_error']:.5f}, which is {verdict}.\n"
-            f"Study kept in {self.study}; run the command again to go on with it."
+            f"{head}Log loss forward in time: best {found.validation_log_loss:.5f}, configured settings "
+            f"{found.configured_log_loss:.5f} (the best of many looks better than it is).\n"
+            f"On {check['rows']:,} later observations that no trial saw ({check['positives']:,} positive): tuned "
+            f"{check['tuned']:.5f}, configured {check['configured']:.5f}, difference {check['difference']:+.5f} with a "
+            f"standard error of {check['standard_error']:.5f}, which is {verdict}.\n{kept}"
         )
 
     def to_dict(self) -> dict[str, Any]:
         """For machines."""
         return {
             **asdict(self.tuned),
-            "beats_defaults": self.tuned.beats_defaults,
+            "beats_configured": self.tuned.beats_configured,
             "study_file": str(self.study),
             "summary": self.summary,
         }

@@ -49,15 +49,20 @@ def lists_by_hand(frame, score, calls):
     by_week = defaultdict(list)
     for row in frame.to_dict("records"):
         by_week[row["cutoff"]].append(row)
-    found, expected, last = set(), 0.0, {}
-    for cutoff in sorted(by_week):
+    found, harvest, expected, last = set(), set(), 0.0, {}
+    weeks = sorted(by_week)
+    burn_in = min(math.ceil(30 / 7), len(weeks) // 3)
+    for number, cutoff in enumerate(weeks):
         for row in sorted(by_week[cutoff], key=lambda row: -row[score])[:calls]:
+            lead, p = row["lead_id"], row["p"]
             if row["label"]:
-                found.add(row["lead_id"])
-            since = (cutoff - last[row["lead_id"]]).days if row["lead_id"] in last else math.inf
-            expected += row["p"] * min(1, since / 30)
-            last[row["lead_id"]] = cutoff
-    scale = QUARTER_WEEKS / len(by_week)
+                (harvest if number < burn_in else found).add(lead)
+            since = (cutoff - last[lead]).days if lead in last else math.inf
+            if number >= burn_in:
+                expected += (1 - p) ** max(0.0, 1 - since / 30) - (1 - p)
+            last[lead] = cutoff
+    found -= harvest
+    scale = QUARTER_WEEKS / (len(weeks) - burn_in)
     return len(found) * scale, expected * scale
 
 

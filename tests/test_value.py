@@ -16,6 +16,7 @@ from convpredict.models.value import ValueModel
 from convpredict.models.value_development import DevelopmentCurve
 from convpredict.models.value_families import FAMILIES
 from convpredict.models.value_intervals import fit_interval
+from convpredict.models.value_outliers import hold_decisive_lead, outlier_note
 from convpredict.models.value_segments import fit_segment_means
 from convpredict.models.value_selection import deviance, forward_folds
 
@@ -155,6 +156,64 @@ def test_one_outlier_does_not_decide_the_level():
     typed_wrong[7] *= 10_000
     spoilt = ValueModel(family="lognormal").fit(X, typed_wrong)
     assert spoilt.predict(X).sum() < 1.25 * plain.predict(X).sum()
+
+
+@pytest.mark.parametrize(("few", "large"), [(5, 200_000.0), (2, 150e6), (12, 1e4)])
+def test_a_few_customers_who_bring_most_keep_their_revenue(few, large):
+    revenue = np.concatenate([np.full(12 if large > 1e8 else 100 - few, 500.0), np.full(few, large)])
+    X = pd.DataFrame({"calls": np.arange(len(revenue)) % 7})
+    model = ValueModel(family="mean", segments=()).fit(X, revenue)
+    assert model.predict(X)[0] == pytest.approx(revenue.mean())
+    assert model.outlier_cut_ == 0.0
+
+
+@pytest.mark.parametrize("sigma", [0.5, 1.0, 1.5, 2.0, 2.5])
+def test_heavy_tails_keep_their_mean_unless_one_lead_outweighs_the_others(sigma):
+    rng = np.random.default_rng(int(10 * sigma))
+    for n in (12, 50, 400, 3000):
+        for _ in range(25):
+            amount = np.exp(rng.normal(0.0, sigma, n))
+            held, cut = hold_decisive_lead(amount, np.ones(n), np.arange(n))
+            if amount.max() <= amount.sum() / 2:
+                assert held is amount
+                assert cut == 0.0
+            else:
+                assert 1.0 - held.sum() / amount.sum() == pytest.approx(cut)
+                assert held.mean() <= 2.0 * np.sort(amount)[:-1].mean()
+                assert (held <= amount).all()
+
+
+def test_one_absurd_amount_cannot_lift_the_level_nor_is_it_forgotten():
+    X = pd.DataFrame({"calls": np.arange(200) % 7})
+    revenue = np.full(200, 500.0)
+    revenue[7] = 1e9
+    model = ValueModel(family="mean", segments=()).fit(X, revenue)
+    assert 500.0 < model.predict(X)[0] < 550.0  # (199 x 500 + sqrt(200) x 500) / 200 = 532.9
+    assert 0.999 < model.outlier_cut_ < 1.0
+    assert "more revenue than all others" in outlier_note(model.outlier_cut_)
+    assert ValueModel.from_files(model.to_files()).outlier_cut_ == model.outlier_cut_
+    # the effect has no jump: just above what all others bring, a lead counts as much as just below
+    for excess in (0.999, 1.001):
+        amount = np.append(np.full(199, 500.0), 199 * 500.0 * excess)
+        held, _ = hold_decisive_lead(amount, np.ones(200), np.arange(200))
+        assert held[-1] == pytest.approx(199 * 500.0, rel=0.002)
+    # rows of one lead are one lead, and the only one who brought anything stays
+    rows = np.append(np.full(199, 500.0), [5e8, 5e8])
+    held, _ = hold_decisive_lead(rows, np.ones(201), np.append(np.arange(199), [199, 199]))
+    assert held[-2:].sum() == pytest.approx(np.sqrt(200) * 500.0)
+    alone = np.append(np.zeros(99), 500.0)
+    assert hold_decisive_lead(alone, np.ones(100), np.arange(100))[0].sum() == 500.0
+
+
+def test_segments_that_lose_money_have_an_interval_in_order():
+    rng = np.random.default_rng(4)
+    segment = rng.choice(["won", "returned"], 400)
+    X = pd.DataFrame({"segment": pd.Categorical(segment)})
+    revenue = np.where(segment == "won", rng.gamma(3.0, 400.0, 400), -rng.gamma(3.0, 100.0, 400))
+    model = ValueModel(family="mean", segments=["segment"]).fit(X, revenue)
+    low, high = model.predict_interval(X)
+    assert (model.predict(X)[segment == "returned"] < 0).all()
+    assert (low <= high).all()
 
 
 def test_leads_count_not_rows():

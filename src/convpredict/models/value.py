@@ -26,6 +26,7 @@ from .inputs import Table, check_rows
 from .value_development import LEAST_DEVELOPMENT, DevelopmentCurve
 from .value_families import FAMILIES, FamilyFitter, family_from_files, family_to_files
 from .value_intervals import ConformalInterval, fit_interval
+from .value_outliers import hold_decisive_lead
 from .value_segments import SegmentMeans, segment_candidates
 from .value_selection import (
     DEFAULT_SIZE,
@@ -72,8 +73,8 @@ class ValueModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     Notes
     -----
     Leads count, not rows. What little data does not support is not tried: below 30 leads everybody gets the mean,
-    below 200 ``auto`` is segment means, below 50 any family is. No lead counts for more than sqrt(leads) times the
-    mean, so that one outlier does not decide the level.
+    below 200 ``auto`` is segment means, below 50 any family is. A lead that brought more than all others together
+    counts in part (:func:`.value_outliers.hold_decisive_lead`), so that one outlier does not decide the level.
 
     Attributes
     ----------
@@ -82,6 +83,7 @@ class ValueModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     interval_ : factors of the interval
     candidate_, selection_ : what was chosen, and a JSON-able account of why
     n_leads_ : converted leads that were learnt from
+    outlier_cut_ : share of the revenue that is left out because one lead outweighed all others; mostly 0
 
     Examples
     --------
@@ -165,7 +167,7 @@ class ValueModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         completed, share = amount[used] / share[used], share[used]
         self.n_leads_ = float(weight[used].sum())
         counts = weight[used] * share
-        completed = _without_outliers(completed, counts, self.n_leads_)
+        completed, self.outlier_cut_ = hold_decisive_lead(completed, counts, lead)
         mean = float(np.average(completed, weights=counts))
         unit = mean if mean > 0 else 1.0
         fitter = FamilyFitter(self.encoder_, matrix, completed / unit, counts, self._seed())
@@ -212,6 +214,7 @@ class ValueModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             "leads": self.n_leads_,
             "level": self.level_,
             "model": model,
+            "outlier_cut": self.outlier_cut_,
             "selection": self.selection_,
         }
         text = json.dumps(stored, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
@@ -232,6 +235,7 @@ class ValueModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             model.development_ = None if development is None else DevelopmentCurve.from_dict(development)
             model.interval_ = ConformalInterval.from_dict(stored["interval"])
             model.n_leads_, model.level_ = finite_number(stored["leads"]), finite_number(stored["level"])
+            model.outlier_cut_ = finite_number(stored.get("outlier_cut", 0.0))
             model.selection_ = stored["selection"]
             kind = stored["model"]
             model.model_ = (
@@ -370,19 +374,3 @@ class ValueModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             if weight[used].sum() >= fewest:
                 break
         return fit_interval(prediction[used], revenue[used], weight[used], coverage=self.coverage)
-
-
-def _without_outliers(amount: Floats, weight: Floats, leads: float) -> Floats:
-    """Amounts held to sqrt(leads) times their mean, on both sides, until that settles.
-
-    >>> bool(_without_outliers(np.array([1.0] * 99 + [1e6]), np.ones(100), 100.0).max() < 12)
-    True
-    """
-    held = amount
-    for _ in range(50):
-        bound = np.sqrt(leads) * abs(float(np.average(held, weights=weight)))
-        lower = np.clip(held, -bound, bound)
-        if bound == 0 or np.array_equal(lower, held):
-            break
-        held = lower
-    return held

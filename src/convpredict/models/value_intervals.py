@@ -39,12 +39,14 @@ class ConformalInterval:
     leads: int
 
     def at(self, prediction: Floats) -> tuple[Floats, Floats]:
-        """Lower and upper ends for predictions of shape (rows,)."""
+        """Lower and upper ends for predictions of shape (rows,).
+
+        A prediction below zero (refunds outweigh) turns the ends round, so that the lower one stays below.
+        """
         bins = np.searchsorted(np.asarray(self.edges), prediction, side="right")
-        return (
-            np.asarray(self.low, np.float64)[bins] * prediction,
-            np.asarray(self.high, np.float64)[bins] * prediction,
-        )
+        one = np.asarray(self.low, np.float64)[bins] * prediction
+        other = np.asarray(self.high, np.float64)[bins] * prediction
+        return np.minimum(one, other), np.maximum(one, other)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers."""

@@ -106,6 +106,7 @@ def train(
     from ..config.against_history import check_against_history
     from ..models.bundle import write_bundle
     from ..models.scorecard import Scorecard
+    from ..models.value_outliers import outlier_note
     from ..training.training_set import build_training_set
 
     project = load_project(config, data=data, overrides=overrides)
@@ -134,6 +135,8 @@ def train(
     notes = [*(card.warnings(history) if card is not None else ()), *report_of(history).warnings]
     if settings.labels.value_horizon is not None and learnt.value is None:
         notes.append(_why_no_value(project))
+    if learnt.value is not None and (told := outlier_note(learnt.value.outlier_cut_)) is not None:
+        notes.append(told)
     notes += leakage.warnings if leakage is not None else ["hindsight was not looked for (leakage.enabled)"]
     _write_results(folder, run_id, project, history, training_set, learnt, judged, leakage, notes)
     mlflow_run = _track(project, folder, run_id, judged.judgement) if track else None

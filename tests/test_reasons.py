@@ -242,6 +242,73 @@ def test_the_users_words_come_from_the_config() -> None:
     assert len(shorten(tell("attribute_source", "x" * 300))) < 60
 
 
+GERMAN = FeatureSet.declare(
+    (
+        CountFeature(windows=(Duration("7d"),), by="kind"),
+        CountFeature(windows=(Duration("7d"),), by="Ergebnis"),
+        AttributeFeature(attribute="Herkunft"),
+        AttributeFeature(attribute="Letzte_Kampagne"),
+        AttributeFeature(attribute="Umsatz_EUR"),
+        AttributeFeature(attribute="URL"),
+        AggregateFeature(attribute="Gespraech_seconds", functions=("sum",), windows=(Duration("7d"),)),
+        RateFeature(keys=("Herkunft",), within=Duration("30d")),
+    ),
+    Vocabularies(
+        {
+            ("interactions", "kind"): ("Anruf", "Page_View"),
+            ("interactions", "Ergebnis"): ("Nicht_Erreicht",),
+            ("leads", "Herkunft"): ("Messe",),
+            ("leads", "Letzte_Kampagne"): ("Tag_der_Technik", "A_SUBMITTED"),
+            ("leads", "URL"): ("/Start",),
+        },
+        {
+            ("interactions", "kind"): "category",
+            ("interactions", "Ergebnis"): "category",
+            ("interactions", "Gespraech_seconds"): "number",
+            ("leads", "Herkunft"): "category",
+            ("leads", "Letzte_Kampagne"): "category",
+            ("leads", "URL"): "category",
+            ("leads", "Umsatz_EUR"): "number",
+        },
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "locale", "expected"),
+    [
+        ("count_7d__kind_anruf", 2.0, "de", "2 × „Anruf“ in den letzten 7 Tagen"),
+        ("count_7d__kind_anruf", 2.0, "nl", "2 × ‘Anruf’ in de laatste 7 dagen"),
+        ("count_7d__kind_anruf", 2.0, "sv", "2 × ”Anruf” de senaste 7 dagarna"),
+        ("count_7d__kind_anruf", 1.0, "en", "1 Anruf in the last 7 days"),
+        ("count_7d__kind_page_view", 2.0, "en", "2 Page Views in the last 7 days"),
+        ("count_7d__kind_page_view", 2.0, "de", "2 × „Page View“ in den letzten 7 Tagen"),
+        ("attribute_herkunft", "Messe", "de", "Herkunft: Messe"),
+        ("attribute_herkunft", None, "nl", "Herkunft: onbekend"),
+        ("attribute_letzte_kampagne", "Tag_der_Technik", "sv", "Letzte Kampagne: Tag der Technik"),
+        ("attribute_letzte_kampagne", "A_SUBMITTED", "en", "Letzte Kampagne: A_SUBMITTED"),
+        ("attribute_url", "/Start", "en", "URL: /Start"),
+        ("attribute_umsatz_eur", 1500.0, "de", "Umsatz (EUR): 1.500"),
+        ("sum_gespraech_seconds_7d", 60.0, "en", "Gespraech in the last 7 days: total 1 min"),
+    ],
+)
+def test_the_users_own_spelling_stays(name, value, locale, expected) -> None:
+    column = next(column for column in GERMAN.columns if column.name == name)
+    assert fact_of(Fact(column, value, True, Row(), Phrases(locale))) == expected
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_spelling_stays_in_groups_and_values_of_interactions(locale) -> None:
+    columns = {column.name: column for column in GERMAN.columns}
+    row = Row(average={30 * DAY: 0.02}, attributes={"Herkunft": "Messe"})
+    told = fact_of(Fact(columns["rate_herkunft"], 0.06, True, row, Phrases(locale)))
+    assert "Herkunft" in told
+    assert fact_of(Fact(columns["rate_herkunft"], 0.06, False, row, Phrases(locale))) == "Herkunft: Messe"
+    told = fact_of(Fact(columns["count_7d__ergebnis_nicht_erreicht"], 2.0, True, Row(), Phrases(locale)))
+    assert "Ergebnis" in told
+    assert "Nicht Erreicht" in told
+
+
 def feature_table(n_rows, seed=0) -> tuple[pd.DataFrame, np.ndarray]:
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(

@@ -46,8 +46,17 @@ def humanize(name: str) -> str:
     >>> humanize("talk_time"), humanize("Utm-Campaign"), humanize("URL")
     ('talk time', 'utm campaign', 'URL')
     """
-    words = re.sub(r"[_\s-]+", " ", name).strip() or name
+    words = spelled(name)
     return words if words.isupper() else words.lower()
+
+
+def spelled(name: str) -> str:
+    """A name as words in the user's own spelling.
+
+    >>> spelled("Utm-Campaign"), spelled("Letzter_Anruf")
+    ('Utm Campaign', 'Letzter Anruf')
+    """
+    return re.sub(r"[_\s-]+", " ", name).strip() or name
 
 
 def unit_of(name: str) -> str:
@@ -65,13 +74,22 @@ def quantity(name: str) -> str:
     >>> quantity("amount_eur"), quantity("talk_minutes")
     ('amount (EUR)', 'talk minutes')
     """
+    return _with_currency(name, humanize(name))
+
+
+def spelled_quantity(name: str) -> str:
+    """A numeric attribute in the user's own spelling, a currency in brackets.
+
+    >>> spelled_quantity("Umsatz_EUR"), spelled_quantity("Talk_minutes")
+    ('Umsatz (EUR)', 'Talk minutes')
+    """
+    return _with_currency(name, spelled(name))
+
+
+def _with_currency(name: str, words: str) -> str:
     unit = unit_of(name)
-    words = humanize(name)
-    return (
-        f"{words[: -len(unit)].strip()} ({unit})"
-        if unit.isupper() and words.endswith(" " + unit.lower())
-        else words
-    )
+    named = unit.isupper() and words.lower().endswith(" " + unit.lower())
+    return f"{words[: -len(unit)].strip()} ({unit})" if named else words
 
 
 def plural(noun: str) -> str:
@@ -95,11 +113,20 @@ def noun_of(kind: str) -> tuple[str, str] | None:
     >>> noun_of("A_SUBMITTED"), noun_of("opened"), noun_of("form 3"), noun_of("W_Review")
     (None, None, None, None)
     """
+    noun = spelled_noun_of(kind)
+    return None if noun is None else (noun[0].lower(), noun[1].lower())
+
+
+def spelled_noun_of(kind: str) -> tuple[str, str] | None:
+    """:func:`noun_of` in the user's own spelling.
+
+    >>> spelled_noun_of("Page_View"), spelled_noun_of("Deal created")
+    (('Page View', 'Page Views'), ('Deal created', 'Deals created'))
+    """
     words = re.split(r"[ _-]", kind)
     if len(words) > 3 or kind.isupper() or not all(_WORD.fullmatch(word) for word in words):
         return None
-    words = [word.lower() for word in words]
-    if not _PAST.match(words[-1]):
+    if not _PAST.match(words[-1].lower()):
         return " ".join(words), plural(" ".join(words))
     if len(words) == 1:
         return None

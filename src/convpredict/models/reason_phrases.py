@@ -95,18 +95,19 @@ class Phrases:
         """What a value is called."""
         if word in self._names:
             return _short(self._given(word)[0])
-        return _short(word.replace("_", " ") if word.islower() else word)
+        return _short(word if word.isupper() else word.replace("_", " "))
 
     def attribute(self, name: str) -> str:
         """What an attribute is called."""
-        return _short(self._given(name)[0] if name in self._names else labels.humanize(name))
+        return _short(self._given(name)[0] if name in self._names else labels.spelled(name))
 
     def quantity(self, name: str) -> str:
         """What a numeric attribute is called, a currency in brackets, a unit that :meth:`amount` tells left out."""
         if name in self._names:
             return _short(self._given(name)[0])
-        words, unit = labels.quantity(name), labels.unit_of(name)
-        return _short(words.removesuffix(f" {unit}") if unit in _SECONDS else words)
+        words, unit = labels.spelled_quantity(name), labels.unit_of(name)
+        told_apart = unit in _SECONDS and words.lower().endswith(f" {unit}")
+        return _short(words[: -len(unit) - 1] if told_apart else words)
 
     def amount(self, name: str, value: float) -> str:
         """A value of a numeric attribute; a length of time with its unit.
@@ -132,7 +133,7 @@ class Phrases:
             return self.say("another_value")
         if value in self._names:
             return _short(self._given(value)[0])
-        return _short(labels.humanize(value) if labels.noun_of(value) else value)
+        return _short(labels.spelled(value) if labels.noun_of(value) else value)
 
     def value(self, of: str, value: str) -> str:
         """A value of a category: of ``kind``, or of another attribute."""
@@ -186,7 +187,7 @@ class Phrases:
         """The kind's noun in this language, if there is one."""
         if kind in self._names:
             return self._given(kind)
-        return labels.noun_of(kind) if self.locale == "en" else None
+        return labels.spelled_noun_of(kind) if self.locale == "en" else None
 
     def _noun(self, by: str | None, value: str | None, count: int) -> str:
         if by is None or value is None:

@@ -12,6 +12,7 @@ import pytest
 from convpredict.config.load import parse_project
 from convpredict.errors import DataError, LeakageError
 from convpredict.evaluation.leakage.audit import audit_table, audit_training_set
+from convpredict.evaluation.leakage.event_checks import Occurrence, _outcome_event
 from convpredict.evaluation.leakage.findings import Finding, LeakageReport
 from convpredict.evaluation.leakage.order_checks import id_numbers
 from convpredict.evaluation.leakage.statistics import associate, critical_value, stratified_auc
@@ -77,6 +78,55 @@ def test_a_severe_finding_stops_until_it_is_waived_by_name_with_a_reason(frames:
     document = json.loads(json.dumps(waived.to_dict()))
     assert document["findings"][0]["waiver_reason"] == "asked at creation"
     assert not document["stops_training"]
+
+
+def _with_a_telling_value(rows: int = 3000) -> LeakageReport:
+    """A table where a product is sold to converted leads alone, and an amount of 77 stands for the others."""
+    rng = np.random.default_rng(8)
+    y = rng.random(rows) < 0.3
+    product = np.where(y & (rng.random(rows) < 0.8), "Geheimtarif", rng.choice(["Grund", "Plus"], rows))
+    amount = np.where(y, rng.uniform(100.0, 900.0, rows).round(2), 77.0)
+    table = pd.DataFrame({"produkt": product, "betrag": amount, "besuche": rng.poisson(3, rows)})
+    return audit_table(table, y)
+
+
+def test_errors_and_notes_name_columns_and_figures_but_no_values() -> None:
+    report = _with_a_telling_value()
+    found = {finding.name: finding for finding in report.findings}
+    assert "'Geheimtarif'" in found["outcome_value:produkt"].evidence
+    assert found["outcome_value:produkt"].figures["value"] == "Geheimtarif"
+    assert "Geheimtarif" in json.dumps(report.to_dict())
+    assert "differs from 77 " in found["late_filled:betrag"].evidence
+    severe = replace(report, findings=tuple(replace(each, severity="severe") for each in report.findings))
+    waived = tuple(replace(each, waived=True, waiver_reason="known") for each in severe.findings)
+    warned = tuple(replace(each, severity="warning") for each in report.findings)
+    with pytest.raises(LeakageError, match="outcome_value:produkt") as raised:
+        severe.raise_if_severe()
+    said = [str(raised.value)]
+    for findings in (waived, warned):
+        said += replace(report, findings=findings).warnings
+    assert any("one value of 'produkt'" in text and "odds ratio" in text for text in said)
+    assert any("differs from its most frequent number for" in text for text in said)
+    for text in said:
+        assert "Geheimtarif" not in text
+        assert " 77 " not in text
+
+
+@pytest.mark.parametrize("column", ["kind", "Ergebnis"])
+def test_a_value_of_an_interaction_attribute_is_named_in_files_only(column: str) -> None:
+    none = np.zeros(20, np.bool_)
+    finding = _outcome_event(Occurrence(column, "Zusage", none, none, 18, 2, 4), 18, 20, 99.0)
+    report = LeakageReport((finding,))
+    with pytest.raises(LeakageError) as raised:
+        report.raise_if_severe()
+    kept = column == "kind"
+    assert ("Zusage" in str(raised.value)) == kept
+    assert ("outcome_event:Zusage" if kept else "outcome_event:Ergebnis: 18 of the 20") in str(raised.value)
+    assert finding.name == ("outcome_event:Zusage" if kept else "outcome_event:Ergebnis=Zusage")
+    assert "Zusage" in finding.evidence
+    assert "Zusage" in finding.remedy
+    report = LeakageReport((finding,), {}, ("outcome_event:Ergebnis",))
+    assert ("Zusage" in "".join(report.warnings)) == kept
 
 
 def test_an_attribute_that_no_feature_uses_is_not_looked_at(frames: Frames) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .columns import Column, listed, score_bins
-from .findings import Finding, Severity
+from .findings import Finding, Public, Severity
 from .names import tells_of_a_process
 from .statistics import Association, Bools, associate, share_bounds, stratified_auc
 from .view import HindsightShare, LeadView, hindsight_share
@@ -69,11 +69,12 @@ def check_filled(column: Column, setting: Setting) -> Iterator[Finding]:
 
     A number that is the same for most leads (an amount of 0) counts as filled where it differs from that.
     """
-    found = list(_check_written(column, column.filled, "is filled", setting))
+    found = list(_check_written(column, column.filled, ("is filled", "is filled"), setting))
     usual = _usual_number(column)
     if usual is not None and not found:
         differs = column.filled & (column.numbers != usual)
-        found = list(_check_written(column, differs, f"differs from {usual:g}", setting))
+        words = (f"differs from {usual:g}", "differs from its most frequent number")
+        found = list(_check_written(column, differs, words, setting))
     yield from found
 
 
@@ -85,7 +86,10 @@ def _usual_number(column: Column) -> float | None:
     return float(distinct[most]) if counts[most] >= 0.5 * counts.sum() else None
 
 
-def _check_written(column: Column, written: Bools, verb: str, setting: Setting) -> Iterator[Finding]:
+def _check_written(
+    column: Column, written: Bools, verbs: tuple[str, str], setting: Setting
+) -> Iterator[Finding]:
+    """``verbs`` say what ``written`` means: in full, and without values of the data."""
     view = setting.view
     if min(int(written.sum()), int((~written).sum())) < _LEAST_LEADS:
         return
@@ -96,16 +100,22 @@ def _check_written(column: Column, written: Bools, verb: str, setting: Setting) 
     severity = _filled_severity(strength, gap, aged, setting.dated)
     if severity is None:
         return
+    evidence, public = (
+        f"'{column.name}' {verb} for {against.converted:.0%} of the converted leads and for {against.others:.0%} "
+        f"of the others{_of_same_age(setting)} (odds ratio {against.odds_ratio:.3g}, "
+        f"[{against.low:.3g}, {against.high:.3g}]){_aged_words(aged)}."
+        for verb in verbs
+    )
+    remedy = _REMEDY.format(name=column.name)
     yield Finding(
         "late_filled",
         (column.name,),
         severity,
-        f"'{column.name}' {verb} for {against.converted:.0%} of the converted leads and for {against.others:.0%} "
-        f"of the others{_of_same_age(setting)} (odds ratio {against.odds_ratio:.3g}, "
-        f"[{against.low:.3g}, {against.high:.3g}]){_aged_words(aged)}.",
+        evidence,
         _REASON,
-        _REMEDY.format(name=column.name),
+        remedy,
         _figures(against, aged),
+        public=Public(column.name, public, remedy),
     )
 
 
@@ -150,16 +160,25 @@ def check_values(column: Column, setting: Setting) -> Iterator[Finding]:
     label, count, against = max(pure, key=lambda entry: entry[2].low)
     holders = dict(_frequent_values(column))[label]
     named = listed([name for name, _, _ in sorted(pure, key=lambda entry: -entry[1])])
+    evidence, public = (
+        f"{view.outcome[holders].mean():.0%} of the {count:,} leads with {holding} converted, and "
+        f"{view.outcome[~holders].mean():.1%} of all others (odds ratio {against.odds_ratio:.3g}, at least "
+        f"{against.low:.3g}); such values: {values}{_aged_words(confirmed_by)}."
+        for holding, values in (
+            (f"{column.name} = '{label}'", named),
+            (f"one value of '{column.name}'", f"{len(pure):,}"),
+        )
+    )
+    remedy = _REMEDY.format(name=column.name)
     yield Finding(
         "outcome_value",
         (column.name,),
         worst,
-        f"{view.outcome[holders].mean():.0%} of the {count:,} leads with {column.name} = '{label}' converted, and "
-        f"{view.outcome[~holders].mean():.1%} of all others (odds ratio {against.odds_ratio:.3g}, at least "
-        f"{against.low:.3g}); such values: {named}{_aged_words(confirmed_by)}.",
+        evidence,
         "A value that hardly any other lead has is mostly written because of the conversion, not before it.",
-        _REMEDY.format(name=column.name),
+        remedy,
         {**_figures(against, confirmed_by), "value": label, "leads": count, "values": len(pure)},
+        public=Public(column.name, public, remedy),
     )
 
 

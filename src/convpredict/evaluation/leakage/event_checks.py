@@ -13,7 +13,7 @@ from convpredict.features.time_rule import NEVER
 from convpredict.history.history import History, quoted_name
 
 from .attribute_checks import Setting
-from .findings import Finding
+from .findings import Finding, Public
 from .statistics import associate, critical_value, share_bounds
 from .view import DAY_US, LeadView, hindsight_share
 
@@ -26,7 +26,7 @@ _LEAST_LEADS = 15
 _MOST_VALUES = 60
 
 _EVENT_REMEDY = (
-    "Leave '{name}' out of the interactions, end the history before it, or give recorded_at (when entered)."
+    "Leave {name} out of the interactions, end the history before it, or give recorded_at (when entered)."
 )
 _PAST = ", but not more often for young open leads, some of which will convert: it is entered later and dated back"
 _PERHAPS = "; so strong a sign so early is mostly entered later and dated back"
@@ -40,12 +40,30 @@ class Occurrence:
     how many came at or after it; ``near`` is, per lead that had it before, whether it converted within a day.
     """
 
-    name: str
+    column: str
+    value: str
     holders: NDArray[np.bool_]
     early: NDArray[np.bool_]
     before: int
     after: int
     near: int
+
+    @property
+    def name(self) -> str:
+        """The kind, or the attribute and its value."""
+        return self.value if self.column == "kind" else f"{self.column}={self.value}"
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """What it is called in full, and without values of the data (kinds are names, and stay)."""
+        return (
+            f"'{self.name}'",
+            f"'{self.name}'" if self.column == "kind" else f"one value of '{self.column}'",
+        )
+
+    def public(self, evidence: str, remedy: str) -> Public:
+        """What errors and notes say of it."""
+        return Public(self.name if self.column == "kind" else self.column, evidence, remedy)
 
 
 def check_events(history: History, setting: Setting) -> Iterator[Finding]:
@@ -108,7 +126,8 @@ def _occurrences(history: History, view: LeadView, column: str) -> Iterator[Occu
         last = rows["last_before"].fillna(0).to_numpy(np.int64)
         near = had & converted & (view.converted_us[place] - last <= DAY_US)
         yield Occurrence(
-            f"{value}" if column == "kind" else f"{column}={value}",
+            column,
+            str(value),
             holders,
             early & ~undated,
             int(rows["before"].to_numpy()[converted].sum()),
@@ -137,13 +156,20 @@ def _outcome_event(occurrence: Occurrence, hits: int, count: int, odds_ratio: fl
         if occurrence.after
         else ""
     )
+    full, public = (
+        (
+            f"{hits:,} of the {count:,} leads that had {name} while open converted{coincide}{after}.",
+            _EVENT_REMEDY.format(name=name),
+        )
+        for name in occurrence.words
+    )
     return Finding(
         "outcome_event",
         (occurrence.name,),
         "severe",
-        f"{hits:,} of the {count:,} leads that had '{occurrence.name}' while open converted{coincide}{after}.",
+        full[0],
         "What only ever comes with the conversion is part of it, or was entered because of it.",
-        _EVENT_REMEDY.format(name=occurrence.name),
+        full[1],
         {
             "leads": count,
             "converted": hits,
@@ -151,6 +177,7 @@ def _outcome_event(occurrence: Occurrence, hits: int, count: int, odds_ratio: fl
             "within_a_day": occurrence.near,
             "after_conversion": occurrence.after,
         },
+        public=occurrence.public(*public),
     )
 
 
@@ -168,15 +195,22 @@ def _check_early(occurrence: Occurrence, view: LeadView, z: float) -> Iterator[F
         against.low < EVENT_LEAST_ODDS or share < 0.5 or (aged is not None and aged.contradicts)
     ):
         return
+    full, public = (
+        (
+            f"{name} in the first {_EARLY_DAYS} days is found for {against.converted:.0%} of the converted "
+            f"leads and for {against.others:.0%} of the others of the same age (odds ratio {against.odds_ratio:.3g}, "
+            f"at least {against.low:.3g}){_PAST if confirmed else _PERHAPS}.",
+            _EVENT_REMEDY.format(name=name),
+        )
+        for name in occurrence.words
+    )
     yield Finding(
         "backdated",
         (occurrence.name,),
         "severe" if confirmed else "warning",
-        f"'{occurrence.name}' in the first {_EARLY_DAYS} days is found for {against.converted:.0%} of the converted "
-        f"leads and for {against.others:.0%} of the others of the same age (odds ratio {against.odds_ratio:.3g}, at "
-        f"least {against.low:.3g}){_PAST if confirmed else _PERHAPS}.",
+        full[0],
         "A cutoff sees it before anybody had entered it.",
-        _EVENT_REMEDY.format(name=occurrence.name),
+        full[1],
         {
             "converted": against.converted,
             "others": against.others,
@@ -184,4 +218,5 @@ def _check_early(occurrence: Occurrence, view: LeadView, z: float) -> Iterator[F
             "odds_ratio_low": against.low,
             "written_with_outcome": aged.value if aged is not None else None,
         },
+        public=occurrence.public(*public),
     )

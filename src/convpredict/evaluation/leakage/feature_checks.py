@@ -15,7 +15,7 @@ from convpredict.training.observations import observation_table
 from convpredict.training.training_set import TrainingSet
 
 from .columns import column_of, score_bins
-from .findings import Finding
+from .findings import Finding, Public
 from .statistics import Bools, Floats, auc_influence, critical_value, stratified_auc
 from .view import DAY_US, sampled_rows
 
@@ -54,16 +54,24 @@ def check_features(training_set: TrainingSet, known: frozenset[str]) -> Iterator
         strength = stratified_auc(score, label, stratum, z, lead)
         if strength.low < FEATURE_WARNING:
             continue
+        evidence, public = (
+            f"{named} alone ranks the observations that convert first with an AUC of "
+            f"{strength.auc:.3f} [{strength.low:.3f}, {strength.high:.3f}]."
+            for named in (f"'{feature.name}' ({feature.label})", f"'{feature.name}'")
+        )
+        remedy = (
+            f"Look at where '{feature.name}' comes from and when it is written; leave it out (features.exclude) or "
+            "date it (recorded_at, attribute_changes)."
+        )
         yield Finding(
             "strong_feature",
             (feature.name,),
             "severe" if strength.low >= FEATURE_SEVERE else "warning",
-            f"'{feature.name}' ({feature.label}) alone ranks the observations that convert first with an AUC of "
-            f"{strength.auc:.3f} [{strength.low:.3f}, {strength.high:.3f}].",
+            evidence,
             "No honest feature is that good by itself; one that is written with the outcome is.",
-            f"Look at where '{feature.name}' comes from and when it is written; leave it out (features.exclude) or "
-            "date it (recorded_at, attribute_changes).",
+            remedy,
             {"auc": strength.auc, "auc_low": strength.low, "auc_high": strength.high},
+            public=Public(feature.name, public, remedy),
         )
 
 

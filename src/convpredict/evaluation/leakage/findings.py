@@ -15,12 +15,22 @@ Figure = float | int | str | None
 
 
 @dataclass(frozen=True)
+class Public:
+    """What errors and notes say of a finding whose full text quotes values of the data: columns and figures only."""
+
+    column: str
+    evidence: str
+    remedy: str
+
+
+@dataclass(frozen=True)
 class Finding:
     """One suspicion of hindsight, with what it rests on.
 
     ``columns`` are lead attributes, kinds of interactions, or features, as they are named in the
     configuration; ``evidence`` is a sentence with the figures, ``reason`` says why it matters and ``remedy``
-    what to do. ``name`` is what a waiver names.
+    what to do. ``name`` is what a waiver names. Values of the data may stand in these: they are for the data
+    scientist's own files. ``public`` is what errors and notes say instead (None: the same, as it quotes none).
     """
 
     check: str
@@ -32,11 +42,22 @@ class Finding:
     figures: Mapping[str, Figure] = field(default_factory=dict)
     waived: bool = False
     waiver_reason: str | None = None
+    public: Public | None = None
 
     @property
     def name(self) -> str:
         """The check and the (first) column: ``late_filled:product``."""
         return f"{self.check}:{self.columns[0]}"
+
+    @property
+    def without_values(self) -> Public:
+        """Column, evidence and remedy without values of the data."""
+        return self.public or Public(self.columns[0], self.evidence, self.remedy)
+
+    @property
+    def public_name(self) -> str:
+        """The name as errors and notes give it: an interaction attribute's value is left out."""
+        return f"{self.check}:{self.without_values.column}"
 
     def to_dict(self) -> dict[str, Any]:
         """For machines, with the keys in a fixed order."""
@@ -94,10 +115,14 @@ class LeakageReport:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """One sentence for each warning, each waived finding, and each waiver that fits no finding."""
-        lines = [f"{found.name}: {found.evidence}" for found in self.findings if found.severity == "warning"]
+        """One sentence for each warning, each waived finding, and each waiver that fits no finding; no values."""
+        lines = [
+            f"{found.public_name}: {found.without_values.evidence}"
+            for found in self.findings
+            if found.severity == "warning"
+        ]
         lines += [
-            f"{found.name} is waived ({found.waiver_reason}): {found.evidence}"
+            f"{found.public_name} is waived ({found.waiver_reason}): {found.without_values.evidence}"
             for found in self.findings
             if found.waived and found.severity == "severe"
         ]
@@ -125,13 +150,16 @@ class LeakageReport:
         """Raise :class:`~convpredict.errors.LeakageError` if a severe finding is not waived."""
         if not self.severe:
             return
-        lines = "\n".join(f"  {found.name}: {found.evidence} {found.remedy}" for found in self.severe)
-        example = self.severe[0].name
+        told = [(found.public_name, found.without_values) for found in self.severe]
+        lines = "\n".join(f"  {name}: {public.evidence} {public.remedy}" for name, public in told)
+        named = [found.name for found in self.severe if found.name == found.public_name]
+        example = named[0] if named else "NAME"
         raise LeakageError(
             f"{len(self.severe)} finding{'s' if len(self.severe) > 1 else ''} of hindsight in the training data: "
             f"a model would look excellent here and fail on new leads.\n{lines}\n"
             f"Follow the remedies, or waive a finding with a reason under leakage.waive, like "
-            f"'\"{example}\": \"is set at creation\"'; 'convpredict leaks CONFIG' shows the whole report."
+            f"'\"{example}\": \"is set at creation\"'; 'convpredict leaks CONFIG' shows the whole report, with full "
+            "names."
         )
 
     def __repr__(self) -> str:
@@ -163,5 +191,5 @@ class LeakageReport:
         return f"{told}; looked at {seen}" if seen else told
 
     def _known(self) -> str:
-        names = ", ".join(found.name for found in self.findings)
+        names = ", ".join(found.public_name for found in self.findings)
         return f" (found: {names})" if names else " (nothing was found)"

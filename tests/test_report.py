@@ -192,6 +192,26 @@ def test_headline_and_slider_agree(page):
     assert said in page.text
 
 
+def test_one_value_for_all_is_said_and_not_ranked(inputs):
+    unknown = {"value": None, "low": None, "high": None}
+    same = {"normalised_gini": unknown, "spearman": None, "rmse": 12.0}
+    alone = {"model": same, "same_value": same, "complete_share": 0.75, "one_value_for_all": True}
+    page = Page(render_report(replace(inputs, value={"value": alone})))
+    assert "The model chose one value for all" in page.text
+    assert "75 % of the converted leads were followed" in page.text
+    assert "Converted leads alone" in page.text
+    assert "RMSE ↓ 12" in page.text
+    assert "Rank correlation" not in page.text
+    assert "One value for all 1" not in page.text
+
+
+def test_customers_complete_windows_are_told(inputs):
+    judged = {"model": {"spearman": 0.3, "rmse": 12.0}, "complete_share": 0.4, "coverage": 0.81}
+    page = Page(render_report(replace(inputs, value={"value": None, "expected_value": judged})))
+    assert "40 % of the observations were followed" in page.text
+    assert "chose one value" not in page.text
+
+
 def test_core_alone(tmp_path):
     frame = predictions(120).drop(columns=["expected_value", "revenue"])
     without = plain_inputs(frame.drop(columns="scorecard_points"))

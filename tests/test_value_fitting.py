@@ -75,7 +75,26 @@ def test_expected_values_are_judged_against_the_revenue_of_the_test_rows(learnt)
     assert total["value"] * revenue == pytest.approx(sum(judged["deciles"]["predicted"]))
     assert judged["expected_value"]["zero"]["total_ratio"]["value"] == 0.0
     assert 0.0 <= judged["value"]["complete_share"] < 1.0
+    assert "one_value_for_all" not in judged["value"]
+    assert judged["value"]["model"]["normalised_gini"]["value"] is not None
     assert judged["counts"]["converted_rows"] == (part["label_30d"] == 1).sum()
+
+
+def test_one_value_for_all_ranks_no_converted_lead(learnt):
+    project, history, training_set, _, model = learnt
+    config = project.config.value.model_copy(update={"family": "mean", "segments": ()})
+    constant = fit_value_model(training_set, config, project.config.labels, history=history)
+    p = model.predict_proba(training_set.X("test"))[:, 1]
+    judged = judge_value(training_set, constant, p, project.config.labels, project.config.evaluation)
+    alone = judged["value"]
+    assert constant.development_ is not None  # the share of open windows would rank the rows, were it asked
+    assert alone["one_value_for_all"] is True
+    for who in ("model", "same_value"):
+        assert alone[who]["normalised_gini"]["value"] is None
+        assert alone[who]["spearman"] is None
+        assert alone[who]["total_ratio"]["value"] > 0
+    assert 0.0 <= alone["coverage"] <= 1.0
+    assert judged["expected_value"]["model"]["normalised_gini"]["value"] > 0
 
 
 def test_bundles_keep_the_value_model_and_scores_hold_it(learnt, tmp_path):

@@ -36,6 +36,8 @@ METRICS: Mapping[str, Metric] = {
     "rmse": rmse,
     "mae": mae,
 }
+RANKING = ("normalised_gini", "spearman", "decile_mape")
+_SAME = 1e-9
 _WITH_INTERVAL = ("total_ratio", "normalised_gini")
 _MOST_RESAMPLES = 200
 
@@ -55,7 +57,8 @@ def judge_value(
         it) and for ``zero``.
     ``value``
         the value of the converted rows against their revenue, each lead counting one, for the ``model`` and
-        ``same_value``; and ``coverage`` and mean width of the interval over the complete windows.
+        ``same_value``; and ``coverage`` and mean width of the interval over the complete windows. Where the model
+        has one value for all, ``one_value_for_all`` is True and the metrics that rank are None.
     ``deciles``
         rows, predicted and actual total by decile of the expected value, the highest first.
 
@@ -110,6 +113,8 @@ def judge_value(
             "same_value": _metrics(revenue[label], same, lead[label], weight, config),
             **_coverage(revenue[label], low[label], high[label], weight, followed[label] >= 1.0),
         }
+        if np.ptp(value) <= _SAME * float(np.abs(value).max()):
+            _without_ranking(result["value"])
     return result
 
 
@@ -125,6 +130,15 @@ def _followed(training_set: TrainingSet, labels: LabelsConfig, label: NDArray[np
         since = since - training_set.horizons[0].days * MICROSECONDS_PER_DAY / 2
         since = np.where(label, part["revenue_followed_us"].to_numpy(np.float64), since)
     return np.asarray(np.clip(since / length, 0.0, 1.0), np.float64)
+
+
+def _without_ranking(judged: dict[str, Any]) -> None:
+    """Where the value is one for all, the development share would be all that ranks the rows: no such figures."""
+    judged["one_value_for_all"] = True
+    for who in ("model", "same_value"):
+        for name in RANKING:
+            whole = isinstance(judged[who][name], dict)
+            judged[who][name] = {"value": None, "low": None, "high": None} if whole else None
 
 
 def _coverage(

@@ -29,14 +29,24 @@ def value_view(inputs: ReportInputs) -> View | None:
     if not inputs.value:
         return None
     deciles = pd.DataFrame(inputs.value.get("deciles") or {})
-    view: View = {"tables": [], "chart": None, "rows": [], "complete": None}
+    alone = inputs.value.get("value") or {}
+    view: View = {
+        "tables": [],
+        "chart": None,
+        "rows": [],
+        "complete": None,
+        "one_value": bool(alone.get("one_value_for_all")),
+    }
     for name, title in (("expected_value", "All observations"), ("value", "Converted leads alone")):
         found = inputs.value.get(name)
         if found:
             view["tables"].append({"title": title, **_value_table(found)})
-    told = (inputs.value.get("value") or {}).get("complete_share")
-    if is_known(told):
-        view["complete"] = percent(told, 2)
+    for found, who in (
+        (alone, "converted leads"),
+        (inputs.value.get("expected_value") or {}, "observations"),
+    ):
+        if is_known(found.get("complete_share")) and view["complete"] is None:
+            view["complete"] = f"{percent(found['complete_share'], 2)} of the {who}"
     if len(deciles) and {"predicted", "actual"} <= set(deciles):
         view["chart"] = charts.decile_chart(deciles, inputs.currency)
         view["head"] = ["tenth", "observations", "predicted", "actual", "predicted / actual"]
@@ -67,7 +77,10 @@ VALUE_TITLES = {"model": "model", "same_value": "one value for all", "zero": "no
 
 
 def _value_table(found: Mapping[str, Any]) -> View:
-    """Rows of metrics by who predicts; what has one figure only stands under the model."""
+    """Rows of metrics by who predicts; what has one figure only stands under the model.
+
+    Where the model has one value for all, rows that nobody has a figure for are left out.
+    """
     who = [name for name, entries in found.items() if isinstance(entries, Mapping)]
     names = dict.fromkeys(name for each in who for name in found[each])
     rows = [
@@ -76,13 +89,18 @@ def _value_table(found: Mapping[str, Any]) -> View:
             "cells": [_value_cell(found[each].get(name)) for each in who],
         }
         for name in names
+        if not found.get("one_value_for_all") or any(_has_figure(found[each].get(name)) for each in who)
     ]
     for name, figure in found.items():
-        if name not in who and is_known(figure) and name != "complete_share":
+        if name not in who and is_known(figure) and name not in ("complete_share", "one_value_for_all"):
             rows.append(
                 {"title": _title(name), "cells": [_value_cell(figure)] + [_value_cell(None)] * (len(who) - 1)}
             )
     return {"head": [VALUE_TITLES.get(name, _title(name).lower()) for name in who], "rows": rows}
+
+
+def _has_figure(entry: Any) -> bool:
+    return (entry.get("value") if isinstance(entry, Mapping) else entry) is not None
 
 
 def _value_cell(entry: Any) -> dict[str, str]:

@@ -97,6 +97,21 @@ def test_no_conversion_at_all_is_said_and_does_not_fail() -> None:
     assert "includes no difference" in state_calls(result)
 
 
+def test_a_certainty_among_few_converters_is_not_claimed() -> None:
+    sure = {"low": 0.0, "high": 0.0}
+    found = {
+        "model": {"value": 3.0, **sure},
+        "scorecard": {"value": 3.0, **sure},
+        "difference": {"value": 0.0, **sure},
+        "random": {"value": 1.0},
+    }
+    calls = {"calls_per_week": 17.0, "conversions": found}
+    for conversions in (found, {name: found[name] for name in ("model", "random")}):
+        text = state_calls(calls | {"conversions": conversions}, converting_leads=5)
+        assert "[too few converters for an interval]" in text
+    assert "interval 0 to 0, which includes no difference" in state_calls(calls, converting_leads=500)
+
+
 @pytest.fixture(scope="module")
 def steady() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Leads that arrive and convert at a steady rate: day of birth, hazard, day of conversion."""

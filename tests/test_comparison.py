@@ -14,8 +14,9 @@ from rich.console import Console
 from convpredict.config.training import EvaluationConfig
 from convpredict.evaluation import metrics
 from convpredict.evaluation.comparison import count_observations, evaluate, metric_names
-from convpredict.evaluation.sentences import state_comparison
-from convpredict.evaluation.tables import metrics_table
+from convpredict.evaluation.report.verdicts import judge_calibration
+from convpredict.evaluation.sentences import state_comparison, state_further
+from convpredict.evaluation.tables import metric_cells, metrics_table
 
 CONFIG = EvaluationConfig(resamples=120)
 
@@ -192,6 +193,85 @@ def test_sentences_on_calibration():
         assert state_comparison(metrics_json)[-1].endswith(ending)
     with pytest.raises(KeyError, match="no part 'valid'; they have: test"):
         state_comparison(metrics_json, part="valid")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "leads", "answer", "ending"),
+    [
+        (0.85, 1.2, 50, "Yes", "which includes 1."),
+        (
+            0.69,
+            1.14,
+            50,
+            "Cannot tell",
+            "which includes 1, but is too wide to tell whether it is calibrated.",
+        ),
+        (0.85, 1.3, 50, "Cannot tell", "too wide to tell whether it is calibrated."),
+        (
+            0.85,
+            None,
+            50,
+            "Cannot tell",
+            "0.85 or more, which includes 1, but is too wide to tell whether it is calibrated.",
+        ),
+        (0.85, 1.2, 19, "Cannot tell", "too few convert to tell whether it is calibrated."),
+        (1.1, 1.2, 19, "Cannot tell", "too few convert to tell whether it is calibrated."),
+        (1.1, 1.2, 20, "No", "it promises too many."),
+    ],
+)
+def test_calibration_is_claimed_only_where_the_interval_is_narrow(
+    low: float, high: float | None, leads: int, answer: str, ending: str
+) -> None:
+    ratio = {"calibration_ratio": {"value": 1.0, "low": low, "high": high}}
+    counts = {"rows": 9000, "leads": 900, "converting_leads": leads, "base_rate": 0.001}
+    part = {"model": ratio, "counts": counts, "interval": {"confidence": 0.95}}
+    assert judge_calibration(part).answer == answer
+    assert state_comparison({"test": part})[-1].endswith(ending)
+
+
+def test_an_open_end_in_the_table_is_said() -> None:
+    ratio = {"calibration_ratio": {"value": 1.2, "low": 0.391, "high": None}}
+    assert metric_cells({"model": ratio})[1] == [["Predicted / observed → 1", "1.200 [.391 or more]"]]
+
+
+def test_further_sentences() -> None:
+    entry = lambda value, low, high: {"value": value, "low": low, "high": high}  # noqa: E731
+    horizon = {
+        "auc": entry(0.79, 0.73, 0.84),
+        "calibration_ratio": entry(0.86, 0.69, None),
+        "counts": {"converting_leads": 1059},
+    }
+    own = {"total_ratio": entry(0.72, 0.51, 1.09), "normalised_gini": entry(0.683, 0.533, 0.806)}
+    same = {"normalised_gini": entry(0.61, 0.5, 0.7)}
+    metrics = {
+        "test": {"interval": {"confidence": 0.95}},
+        "horizons": {"30d": horizon, "90d": None},
+        "value": {"expected_value": {"model": own, "same_value": same}},
+        "leakage": {"severe": 1, "warning": 2, "info": 3},
+    }
+    text = state_further(metrics)
+    assert text == [
+        "Within 30d (1,059 leads convert): AUC 0.790 (0.730 to 0.840), predicted / observed 0.86 (0.69 or more) "
+        "[95 % intervals].",
+        "Within 90d: cannot be judged, because only one class is known.",
+        "Expected revenue: 0.72 (0.51 to 1.09) times what came [95 % interval].",
+        "Ranking by revenue (normalised Gini): 0.683 (0.533 to 0.806) with the value model, 0.610 (0.500 to 0.700) "
+        "with one value for all [95 % intervals].",
+        "Hindsight: 1 severe, waived; 2 warnings: see leakage.json.",
+    ]
+    same["normalised_gini"] = own["normalised_gini"]
+    own["total_ratio"] = entry(None, None, None)
+    assert state_further(
+        {**metrics, "horizons": {"30d": horizon}, "leakage": {"severe": 0, "warning": 0}}
+    ) == [
+        "Expected revenue: cannot be judged, because no revenue came.",
+        "No hindsight was found.",
+    ]
+    own["total_ratio"] = entry(0.9, None, None)
+    assert state_further({"test": metrics["test"], "value": metrics["value"]}) == [
+        "Expected revenue: 0.90 times what came, with too few converters for an interval.",
+        "The value model adds nothing: with one value for all, leads rank as well by revenue (0.683).",
+    ]
 
 
 @pytest.mark.parametrize(("converting", "said"), [(2, True), (19, True), (20, False)])

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .inputs import check_labels, check_scores, to_instants, to_series
 from .resampling import interval, resample_leads
+from .sentences import FEW_CONVERTERS
 
 Floats = NDArray[np.float64]
 _WEEK_US = 7 * 86_400_000_000
@@ -215,8 +216,13 @@ def _entry(value: float, draws: Floats, confidence: float) -> dict[str, float]:
     return {"value": float(value), "low": low, "high": high}
 
 
-def state_calls(calls: dict[str, Any], *, confidence: float = 0.95) -> str:
+def state_calls(
+    calls: dict[str, Any], *, confidence: float = 0.95, converting_leads: int | None = None
+) -> str:
     """One sentence: what the model's lists would have changed.
+
+    An interval without width among few ``converting_leads`` (of all observations) is not shown: it would claim a
+    certainty that resampling so few leads cannot give.
 
     >>> entry = lambda value, low=0.0, high=0.0: {"value": value, "low": low, "high": high}
     >>> found = {"model": entry(131.0), "scorecard": entry(100.0), "difference": entry(31.0, 12.0, 49.0)}
@@ -229,15 +235,24 @@ def state_calls(calls: dict[str, Any], *, confidence: float = 0.95) -> str:
     start = f"At {per_week} calls a week the model's lists hold"
     if "difference" not in found:
         own = found["model"]
+        ends = _shown_interval(own, confidence, converting_leads, of_difference=False)
         return (
-            f"{start} {own['value']:,.0f} conversions per quarter [{100 * confidence:.4g} % interval "
-            f"{own['low']:,.0f} to {own['high']:,.0f}]; by chance it would be {found['random']['value']:,.0f}."
+            f"{start} {own['value']:,.0f} conversions per quarter [{ends}]; by chance it would be "
+            f"{found['random']['value']:,.0f}."
         )
     gap = found["difference"]
     own, points = (round(found[name]["value"]) for name in ("model", "scorecard"))
     size = f"{abs(own - points):,} {'more' if gap['value'] >= 0 else 'fewer'} conversions"
-    verdict = ", which includes no difference" if gap["low"] <= 0 <= gap["high"] else ""
-    return (
-        f"{start} {size} per quarter than the points' [{100 * confidence:.4g} % interval {gap['low']:,.0f} to "
-        f"{gap['high']:,.0f}{verdict}]: {own:,} against {points:,}."
-    )
+    ends = _shown_interval(gap, confidence, converting_leads, of_difference=True)
+    return f"{start} {size} per quarter than the points' [{ends}]: {own:,} against {points:,}."
+
+
+def _shown_interval(
+    entry: dict[str, float | None], confidence: float, converting_leads: int | None, *, of_difference: bool
+) -> str:
+    low, high = entry["low"], entry["high"]
+    few = converting_leads is not None and converting_leads < FEW_CONVERTERS
+    if low is None or high is None or (few and round(low) == round(high)):
+        return "too few converters for an interval"
+    verdict = ", which includes no difference" if of_difference and low <= 0 <= high else ""
+    return f"{100 * confidence:.4g} % interval {low:,.0f} to {high:,.0f}{verdict}"

@@ -9,6 +9,9 @@ Entry = dict[str, float | None]
 FEW_CONVERTERS = 20
 """With fewer converting leads, intervals from resampling them are too narrow; the first sentence says so."""
 
+CALIBRATED = (0.8, 1.25)
+"""Only an interval of predicted over observed inside this tells that a model is calibrated."""
+
 
 def state_comparison(metrics: dict[str, Any], *, part: str = "test", share: float = 0.05) -> list[str]:
     """Sentences on captured converters, ranking, log loss and calibration of one evaluated part.
@@ -48,7 +51,9 @@ def state_comparison(metrics: dict[str, Any], *, part: str = "test", share: floa
         if name in found["model"]:
             sentences.append(_metric_sentence(found, name, label, sign, level))
     if "calibration_ratio" in found["model"]:
-        sentences.append(_calibration_sentence(found["model"]["calibration_ratio"], level))
+        sentences.append(
+            _calibration_sentence(found["model"]["calibration_ratio"], level, counts["converting_leads"])
+        )
     return sentences
 
 
@@ -108,7 +113,83 @@ def _metric_sentence(found: dict[str, Any], name: str, label: str, sign: int, le
     )
 
 
-def _calibration_sentence(ratio: Entry, level: str) -> str:
+def state_further(metrics: dict[str, Any]) -> list[str]:
+    """Sentences on what stands beside the first horizon: further horizons, expected revenue, hindsight.
+
+    ``metrics`` are those of a training run, ``metrics.json`` read back; what is not in there is not spoken of.
+
+    >>> state_further({"test": {"interval": {"confidence": .95}}, "leakage": {"severe": 0, "warning": 0}})
+    ['No hindsight was found.']
+    """
+    level = f"{100 * metrics['test']['interval']['confidence']:.4g} %"
+    sentences = []
+    horizons = metrics.get("horizons") or {}
+    if len(horizons) > 1:
+        sentences += [_horizon_sentence(name, found, level) for name, found in horizons.items()]
+    if metrics.get("value"):
+        sentences += _value_sentences(metrics["value"]["expected_value"], level)
+    if "leakage" in metrics:
+        sentences.append(_hindsight_sentence(metrics["leakage"]))
+    return sentences
+
+
+def _horizon_sentence(name: str, found: dict[str, Any] | None, level: str) -> str:
+    if found is None:
+        return f"Within {name}: cannot be judged, because only one class is known."
+    shown = [
+        f"{title} {_with_interval(found[metric], digits)}"
+        for metric, title, digits in (("auc", "AUC", 3), ("calibration_ratio", "predicted / observed", 2))
+    ]
+    leads = found["counts"]["converting_leads"]
+    return f"Within {name} ({leads:,} leads convert): {', '.join(shown)} [{level} intervals]."
+
+
+def _value_sentences(expected: dict[str, Any], level: str) -> list[str]:
+    ratio, own, same = (
+        expected["model"]["total_ratio"],
+        expected["model"]["normalised_gini"],
+        expected["same_value"]["normalised_gini"],
+    )
+    if ratio["value"] is None:
+        return ["Expected revenue: cannot be judged, because no revenue came."]
+    ends = f" [{level} interval]" if ratio["low"] is not None else ", with too few converters for an interval"
+    sentences = [f"Expected revenue: {_with_interval(ratio, 2)} times what came{ends}."]
+    if own["value"] is None or same["value"] is None:
+        return sentences
+    first, second = f"{own['value']:.3f}", f"{same['value']:.3f}"
+    if first == second:
+        text = (
+            f"The value model adds nothing: with one value for all, leads rank as well by revenue ({first})."
+        )
+    else:
+        text = (
+            f"Ranking by revenue (normalised Gini): {_with_interval(own, 3)} with the value model, "
+            f"{_with_interval(same, 3)} with one value for all [{level} intervals]."
+        )
+    return [*sentences, text]
+
+
+def _hindsight_sentence(counts: dict[str, int]) -> str:
+    severe, warnings = counts.get("severe", 0), counts.get("warning", 0)
+    if not severe and not warnings:
+        return "No hindsight was found."
+    parts = [f"{severe} severe, waived"] if severe else []
+    parts += [f"{warnings} warning{'s' if warnings > 1 else ''}"] if warnings else []
+    return f"Hindsight: {'; '.join(parts)}: see leakage.json."
+
+
+def _with_interval(entry: Entry, digits: int) -> str:
+    value, low, high = (entry[end] for end in ("value", "low", "high"))
+    if value is None:
+        return "undefined"
+    if low is None:
+        return f"{value:.{digits}f}"
+    return (
+        f"{value:.{digits}f} ({low:.{digits}f} {f'to {high:.{digits}f}' if high is not None else 'or more'})"
+    )
+
+
+def _calibration_sentence(ratio: Entry, level: str, converting_leads: int) -> str:
     value, low, high = ratio["value"], ratio["low"], ratio["high"]
     if value is None:
         return "Calibration: undefined, because no observation converted."
@@ -120,8 +201,13 @@ def _calibration_sentence(ratio: Entry, level: str) -> str:
         if high is not None
         else f", {level} interval {low:.2f} or more"
     )
+    if converting_leads < FEW_CONVERTERS:
+        return f"{text}; too few convert to tell whether it is calibrated."
     if low <= 1 and (high is None or high >= 1):
-        return f"{text}, which includes 1."
+        wide = high is None or low < CALIBRATED[0] or high > CALIBRATED[1]
+        return (
+            f"{text}, which includes 1{', but is too wide to tell whether it is calibrated' if wide else ''}."
+        )
     return f"{text}: it promises too {'many' if low > 1 else 'few'}."
 
 

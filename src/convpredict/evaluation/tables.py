@@ -117,8 +117,10 @@ def _cell(entry: Entry | None, digits: int, *, signed: bool) -> str:
     value = _number(entry["value"], digits, signed)
     if entry["low"] is None:
         return value
-    high = "none" if entry["high"] is None else _number(entry["high"], digits, signed)
-    return f"{value} [{_number(entry['low'], digits, signed)}, {high}]"
+    low = _number(entry["low"], digits, signed)
+    if entry["high"] is None:
+        return f"{value} [{low} or more]"
+    return f"{value} [{low}, {_number(entry['high'], digits, signed)}]"
 
 
 def _number(value: float, digits: int, signed: bool) -> str:

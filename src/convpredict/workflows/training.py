@@ -42,7 +42,8 @@ class TrainingRun:
     def summary(self) -> str:
         """The sentences on the comparison and where everything was written."""
         tracked = f"\nMLflow run {self.mlflow_run}" if self.mlflow_run else ""
-        return "\n".join(self.sentences) + f"\nResults in {self.folder}{tracked}"
+        report = f"\nReport: {self.folder / 'report.html'}"
+        return "\n".join(self.sentences) + f"{report}\nResults in {self.folder}{tracked}"
 
     def to_dict(self) -> dict[str, Any]:
         """For machines: run id, folder, metrics and the manifest's digests."""
@@ -60,9 +61,6 @@ def compare(run: Path) -> tuple[dict[str, Any], list[str]]:
 
     Raises :class:`DataError` if the folder holds no ``metrics.json``, or one that cannot be understood.
     """
-    from ..evaluation.calls import state_calls
-    from ..evaluation.sentences import state_comparison
-
     path = run / "metrics.json"
     if not path.is_file():
         raise DataError(
@@ -70,16 +68,33 @@ def compare(run: Path) -> tuple[dict[str, Any], list[str]]:
         )
     try:
         metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        sentences = state_comparison(metrics)
-        if "calls" in metrics:
-            confidence = metrics["test"]["interval"]["confidence"]
-            sentences.append(state_calls(metrics["calls"], confidence=confidence))
-        return metrics, sentences
+        sentences = _state(metrics)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} is damaged or was not written by 'convpredict train' ({type(error).__name__}); train again, "
             "or name another results folder."
         ) from error
+    if (run / "report.html").is_file():
+        sentences.append(f"Report: {run / 'report.html'}")
+    return metrics, sentences
+
+
+def _state(metrics: dict[str, Any]) -> list[str]:
+    """All that the metrics of a run support, in sentences."""
+    from ..evaluation.calls import state_calls
+    from ..evaluation.sentences import state_comparison, state_further
+
+    sentences = state_comparison(metrics)
+    if "calls" in metrics:
+        test = metrics["test"]
+        sentences.append(
+            state_calls(
+                metrics["calls"],
+                confidence=test["interval"]["confidence"],
+                converting_leads=test["counts"]["converting_leads"],
+            )
+        )
+    return [*sentences, *state_further(metrics)]
 
 
 def train(
@@ -213,9 +228,8 @@ def _judge(
     progress: StepProgress,
 ) -> _Judged:
     """Judge the test part; what is known beside ``test`` joins the same metrics."""
-    from ..evaluation.calls import replay_calls, state_calls
+    from ..evaluation.calls import replay_calls
     from ..evaluation.judgement import judge_test_part
-    from ..evaluation.sentences import state_comparison
     from ..evaluation.value_judgement import judge_value
 
     settings = project.config
@@ -252,11 +266,7 @@ def _judge(
         )
     if leakage is not None:
         judgement.metrics["leakage"] = leakage.to_dict()["counts"]
-    sentences = (
-        *state_comparison(judgement.metrics),
-        state_calls(calls, confidence=settings.evaluation.confidence),
-    )
-    return _Judged(judgement, expected_value, sentences)
+    return _Judged(judgement, expected_value, tuple(_state(judgement.metrics)))
 
 
 def _write_results(

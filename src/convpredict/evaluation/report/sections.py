@@ -38,9 +38,10 @@ def answer_view(inputs: ReportInputs, calls: dict[str, Any] | None) -> View:
     """The answer first: the one sentence, what it rests on, the verdicts, and what was judged."""
     judged = inputs.judged
     sentences = state_comparison(dict(inputs.metrics), part=inputs.part)
-    first = state_calls(calls, confidence=inputs.confidence) if calls is not None else None
-    head = first or sentences[min(1, len(sentences) - 1)]
     counts = judged["counts"]
+    head = sentences[min(1, len(sentences) - 1)]
+    if calls is not None:
+        head = state_calls(calls, confidence=inputs.confidence, converting_leads=counts["converting_leads"])
     manifest = inputs.manifest or {}
     facts = [
         ("Horizon", inputs.horizon_text),

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..sentences import CALIBRATED, FEW_CONVERTERS
 from .numbers import brackets, decimal, is_known, percent, percent_brackets
-
-WIDE = 2.0
-"""An interval of the calibration ratio that spans more than this factor tells too little to say yes."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,10 @@ class Verdict:
 def judge_calibration(judged: Mapping[str, Any]) -> Verdict:
     """Whether as many convert as were predicted.
 
-    >>> judge_calibration({"model": {"calibration_ratio": {"value": 1.1, "low": .9, "high": 1.3}}}).answer
+    >>> judge_calibration({"model": {"calibration_ratio": {"value": 1.1, "low": .9, "high": 1.2}}}).answer
     'Yes'
+    >>> judge_calibration({"model": {"calibration_ratio": {"value": .86, "low": .69, "high": 1.14}}}).answer
+    'Cannot tell'
     """
     entry = judged["model"].get("calibration_ratio") or {"value": None, "low": None, "high": None}
     value, low, high = entry["value"], entry["low"], entry["high"]
@@ -35,12 +35,16 @@ def judge_calibration(judged: Mapping[str, Any]) -> Verdict:
     question = "Calibrated?"
     if not is_known(value) or not is_known(low):
         return Verdict(question, "Cannot tell", "open", figures, "too few conversions for an interval")
+    if judged.get("counts", {}).get("converting_leads", FEW_CONVERTERS) < FEW_CONVERTERS:
+        return Verdict(question, "Cannot tell", "open", figures, "too few leads convert")
     if is_known(high) and high < 1:
         return Verdict(question, "No", "bad", figures, "it promises too few conversions")
     if low > 1:
         return Verdict(question, "No", "bad", figures, "it promises too many conversions")
-    if not is_known(high) or high / low > WIDE:
-        return Verdict(question, "Cannot tell", "open", figures, "the interval holds 1, but it is wide")
+    if not is_known(high) or low < CALIBRATED[0] or high > CALIBRATED[1]:
+        return Verdict(
+            question, "Cannot tell", "open", figures, "the interval holds 1, but is too wide to tell"
+        )
     slope = judged["model"].get("calibration_slope") or {}
     if is_known(slope.get("low")) and is_known(slope.get("high")) and not slope["low"] <= 1 <= slope["high"]:
         way = "too timid" if slope["low"] > 1 else "too extreme"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 from collections import Counter
 from datetime import timedelta
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from rich.console import Console
 
@@ -158,3 +160,11 @@ def test_the_list_for_people_shows_the_main_reason(history, bundle) -> None:
     assert max(len(line) for line in shown.splitlines()) <= 110
     main = scores.table["reasons_for"].to_pylist()[0][0]
     assert main.split(",")[0][:20] in shown
+    assert "expected value" not in shown
+    value = pa.array([1234.4, 99.5, float("nan"), *[1e6] * (scores.table.num_rows - 3)])
+    priced = dataclasses.replace(scores, table=scores.table.append_column("expected_value", value))
+    console.print(hottest_table(priced, 5))
+    shown = console.export_text()
+    assert max(len(line) for line in shown.splitlines()) <= 110
+    assert all(text in shown for text in ("expected", "1,234", "99.50", "1,000,000"))
+    assert "nan" not in shown.split()

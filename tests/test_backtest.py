@@ -14,7 +14,7 @@ import pytest
 from convpredict.config.base import Duration
 from convpredict.config.load import Project, parse_project
 from convpredict.config.training import EvaluationConfig
-from convpredict.errors import ConfigError
+from convpredict.errors import ConfigError, NotEnoughDataError
 from convpredict.evaluation.backtest import NightlyRows, judge_nights, score_drift
 from convpredict.features.build import build_features
 from convpredict.history.history import TIMESTAMP, History
@@ -216,6 +216,12 @@ def test_nights_are_planned_up_to_the_last_known_outcome(history: History) -> No
         plan_nights(history, project(), Duration("7d"), day(80), day(70))
     with pytest.raises(ConfigError, match="--every is 0d"):
         plan_nights(history, project(), Duration("0d"), day(80), None)
+
+
+def test_a_start_with_too_little_to_learn_says_what_to_do(history: History) -> None:
+    with pytest.raises(NotEnoughDataError, match=r"Start later \(--start of a backtest\)") as caught:
+        train_as_of(history, project(), day(12))
+    assert "split." not in str(caught.value)
 
 
 def test_nights_that_do_not_ascend_are_refused(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -115,7 +114,7 @@ def split_observations(
     if not judged:
         role[role == ROLES.index("immature")] = ROLES.index("recent")
     split = Split(role, to_instant(calibrate_from), to_instant(test_from), horizon)
-    _check(split, labels, horizon, config, PARTS if judged else PARTS[:2])
+    _check(split, labels, horizon, config, judged=judged)
     return split
 
 
@@ -158,12 +157,10 @@ def _boundary(
     return int(np.partition(starts, position := int(len(starts) * (1 - share)))[position])
 
 
-def _check(
-    split: Split, labels: pa.Table, horizon: Duration, config: SplitConfig, parts: Sequence[str]
-) -> None:
+def _check(split: Split, labels: pa.Table, horizon: Duration, config: SplitConfig, *, judged: bool) -> None:
     """Refuse parts without rows or with one class only: say which instants led there and what to change."""
     label = labels[label_column(horizon)].fill_null(0).to_numpy()
-    for part in parts:
+    for part in PARTS if judged else PARTS[:2]:
         rows = split.rows(part)
         positives = int(label[rows].sum())
         if 0 < positives < len(rows):
@@ -174,6 +171,12 @@ def _check(
             kind = "negative" if positives else "positive"
             problem = f"has {len(rows):,} observations, but no {kind} ones (within {horizon} of the cutoff)"
         counts = ", ".join(f"{name} {count:,}" for name, count in split.counts.items())
+        if not judged:
+            raise NotEnoughDataError(
+                f"the {part} part {problem}, so {_PURPOSE[part]}: what was known at {_show(split.test_from)} is too "
+                "little to learn from. Start later (--start of a backtest), use a shorter labels.horizons, or give "
+                "data that begins earlier"
+            )
         raise NotEnoughDataError(
             f"the {part} part {problem}, so {_PURPOSE[part]}. The parts lie by {config.by} before and from "
             f"split.calibrate_from = {_show(split.calibrate_from)} and "

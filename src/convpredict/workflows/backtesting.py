@@ -91,6 +91,8 @@ def backtest(
     given = settings.backtest
     step = Duration(every) if every else given.every
     retrain = Duration(retrain_every) if retrain_every else given.retrain_every
+    if retrain.microseconds <= 0:
+        raise ConfigError(f"--retrain-every is {retrain}; it must be longer than zero, like 28d")
     progress("reading", 0.0)
     history = read_outcomes(project)
     nights = plan_nights(history, project, step, start or given.start, end or given.end)

@@ -169,6 +169,10 @@ def test_compare_shows_a_finished_run(project: Path, trained: Path) -> None:
     assert "scorecard" in done.stdout
     assert "calls a week the model's lists hold" in " ".join(done.stdout.split())
     assert "interval" in done.stdout
+    text = " ".join(done.stdout.split())
+    assert "hindsight" in text.lower()
+    assert "report.html" in text
+    assert max(len(line) for line in done.stdout.splitlines()) <= 110
 
 
 @pytest.mark.parametrize(
@@ -178,6 +182,12 @@ def test_compare_shows_a_finished_run(project: Path, trained: Path) -> None:
         (["check", "demo.yaml", "--data", "nothing_here"], 3, "leads.parquet"),
         (["check", "demo.yaml", "--set", "labels.horizon=[30d]"], 2, "horizons"),
         (["score", "demo.yaml", "--data", "data", "--out", "x.parquet"], 2, "--bundle"),
+        (
+            ["backtest", "demo.yaml", "--data", "data", "--out", "b", "--retrain-every", "0d"],
+            2,
+            "--retrain-every is 0d",
+        ),
+        (["score", "demo.yaml", "--data", "data", "--out", "x.parquet"], 2, "needs a model"),
         (["score", "demo.yaml", "--data", "data", "--bundle", "nothing", "--out", "x.parquet"], 5, "nothing"),
         (["score", "demo.yaml", "--data", "data", "--run", "0" * 32, "--out", "x.parquet"], 3, "0" * 32),
         (

@@ -223,6 +223,15 @@ def test_what_the_history_cannot_fill_is_refused(parts: dict[str, Any], key: str
     assert "2024-01-01 to 2024-01-11" in str(caught.value)
 
 
+def test_segments_must_be_categories() -> None:
+    attributes = {"age": "number", "source": {"type": "category"}}
+    leads = {**SMALL["history"]["leads"], "attributes": attributes}
+    history = {**SMALL["history"], "leads": leads}
+    parse_project(with_part(history=history, evaluation={"segments": ["source"]}))
+    with pytest.raises(ConfigError, match=r"evaluation\.segments names 'age', which is a number"):
+        parse_project(with_part(history=history, evaluation={"segments": ["age"]}))
+
+
 def test_segments_must_be_declared_attributes() -> None:
     with pytest.raises(ConfigError, match=r"evaluation\.segments names 'nothing'.*declare it or correct"):
         parse_project(with_part(evaluation={"segments": ["nothing"]}))

@@ -44,7 +44,7 @@ def learn(
     if as_json:
         typer.echo(json.dumps(result.to_dict(), default=str))
         return
-    typer.echo(result.yaml)
+    typer.echo(result.section)
     show(*result.sentences)
     if out is not None:
         typer.echo(f"Written to {out}; put it into the configuration in place of its 'scorecard'.")

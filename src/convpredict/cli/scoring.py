@@ -28,8 +28,12 @@ def score(
     from .. import workflows
     from ..scoring.tables import hottest_table
 
-    if (bundle is None) == (run is None):
-        raise ConfigError("convpredict score needs either --bundle FOLDER or --run RUN, not both.")
+    if bundle is None and run is None:
+        raise ConfigError(
+            "convpredict score needs a model: give --bundle FOLDER ('bundle' in a training run's folder) or --run RUN."
+        )
+    if bundle is not None and run is not None:
+        raise ConfigError("convpredict score takes one model: give either --bundle or --run, not both.")
     with progress_bar("reading", quiet=as_json) as report:
         result = workflows.score(
             config,

@@ -67,6 +67,11 @@ class Config(Strict):
                     f"evaluation.segments names '{name}', which is not under history.leads.attributes (declared: "
                     f"{known}); declare it or correct the name"
                 )
+            if (kind := self.history.leads.attribute(name).type) != "category":
+                raise ValueError(
+                    f"evaluation.segments names '{name}', which is a {kind}: every value would be a segment of its "
+                    "own; declare it as a category (bin it in the table's sql), or drop it"
+                )
         cutoffs = self.observations.cutoffs
         if (
             isinstance(cutoffs, GridCutoffs)

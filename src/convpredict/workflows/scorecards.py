@@ -19,6 +19,11 @@ class ScorecardRun:
     metrics: dict[str, Any]
     sentences: tuple[str, ...]
 
+    @property
+    def section(self) -> str:
+        """The card as YAML under its key, ready for a configuration."""
+        return "scorecard:\n" + "".join(f"  {line}\n" for line in self.yaml.splitlines())
+
     def to_dict(self) -> dict[str, Any]:
         """For machines."""
         return {"yaml": self.yaml, "metrics": self.metrics, "sentences": list(self.sentences)}
@@ -78,8 +83,7 @@ def learn_points(
         "validation_log_loss": learnt.validation,
         "call_share": learnt.call_share,
     }
-    text = learnt.scorecard.to_yaml()
+    run = ScorecardRun(learnt.scorecard.to_yaml(), metrics, tuple(state_cards(metrics)))
     if out is not None:
-        indented = "".join(f"  {line}\n" for line in text.splitlines())
-        write_text("scorecard:\n" + indented, out)
-    return ScorecardRun(text, metrics, tuple(state_cards(metrics)))
+        write_text(run.section, out)
+    return run

@@ -251,8 +251,8 @@ def test_further_sentences() -> None:
     }
     text = state_further(metrics)
     assert text == [
-        "Within 30d (1,059 leads convert): AUC 0.790 (0.730 to 0.840), predicted / observed 0.86 (0.69 or more) "
-        "[95 % intervals].",
+        "Within 30d, 1,059 convert: AUC 0.790 (0.730 to 0.840), predicted / observed 0.86 (0.69 or more), "
+        "95 % intervals.",
         "Within 90d: cannot be judged, because only one class is known.",
         "Expected revenue: 0.72 (0.51 to 1.09) times what came [95 % interval].",
         "Ranking by revenue (normalised Gini): 0.683 (0.533 to 0.806) with the value model, 0.610 (0.500 to 0.700) "

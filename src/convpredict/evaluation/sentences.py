@@ -141,7 +141,7 @@ def _horizon_sentence(name: str, found: dict[str, Any] | None, level: str) -> st
         for metric, title, digits in (("auc", "AUC", 3), ("calibration_ratio", "predicted / observed", 2))
     ]
     leads = found["counts"]["converting_leads"]
-    return f"Within {name} ({leads:,} leads convert): {', '.join(shown)} [{level} intervals]."
+    return f"Within {name}, {leads:,} convert: {', '.join(shown)}, {level} intervals."
 
 
 def _value_sentences(expected: dict[str, Any], level: str) -> list[str]:

@@ -142,6 +142,22 @@ def test_a_gain_counts_from_two_standard_errors() -> None:
     assert not tuned(0.5).beats_configured
 
 
+@pytest.mark.parametrize(
+    ("difference", "verdict"),
+    [
+        (-0.021, "worth using."),
+        (-0.019, "the configured settings are as good."),
+        (0.5, "keep the configured settings."),
+    ],
+)
+def test_the_summary_says_what_the_gain_means(difference: float, verdict: str) -> None:
+    check = {"tuned": 0.1, "configured": 0.1 - difference, "difference": difference, "standard_error": 0.01}
+    found = Tuned({}, 9, 2, 0.1, 0.2, {**check, "rows": 1000, "positives": 20})
+    summary = TuningRun(found, Path("study.db")).summary
+    assert summary.startswith("9 trials (2 ended early). ")
+    assert verdict in summary
+
+
 def test_what_is_no_study_is_left_alone(training_set: TrainingSet, tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("buy milk")

@@ -44,6 +44,8 @@ class TuningRun:
         verdict = (
             "more than noise: worth using"
             if found.beats_configured
+            else "no gain: keep the configured settings"
+            if check["difference"] >= 0
             else "no more than noise: the configured settings are as good"
         )
         return (

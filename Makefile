@@ -24,7 +24,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(STAMP) ## simulate a funnel, check it, train, compare with the scorecard, score: under two minutes
+demo: $(STAMP) ## simulate a funnel, check it, train, compare with the scorecard, score: two or three minutes
 	$(BIN)/convpredict simulate configs/demo.yaml
 	$(BIN)/convpredict check configs/demo.yaml --quarantine runs/demo/quarantine
 	$(BIN)/convpredict train configs/demo.yaml --out runs/demo

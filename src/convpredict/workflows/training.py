@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ..history.history import History
     from ..models.bundle import Bundle
     from ..models.scorecard import Scorecard
-    from ..models.value import ValueModel
     from ..training.training_set import TrainingSet
 
 EXPLAINED_ROWS = 5_000
@@ -129,7 +128,8 @@ def train(
     run_id = new_run_id(settings.name)
     folder = out if out is not None else Path("runs") / run_id
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.json").unlink(missing_ok=True)
+    for former in ("metrics.json", "report.html", "leakage.json"):
+        (folder / former).unlink(missing_ok=True)
     progress("reading", 0.0)
     history = read_outcomes(project, quarantine=folder / "quarantine")
     check_against_history(settings, history)
@@ -143,17 +143,17 @@ def train(
     training_set.save(folder / "training_set")
     leakage = _look_for_hindsight(project, history, training_set, folder, progress)
     progress("learning", 0.0)
-    learnt = _learn(project, history, training_set, card)
-    write_bundle(folder / "bundle", learnt.bundle)
-    judged = _judge(project, training_set, learnt, leakage, progress)
+    bundle = _learn(project, history, training_set, card)
+    write_bundle(folder / "bundle", bundle)
+    judged = _judge(project, training_set, bundle, leakage, progress)
     progress("writing", 0.0)
     notes = [*(card.warnings(history) if card is not None else ()), *report_of(history).warnings]
-    if settings.labels.value_horizon is not None and learnt.value is None:
+    if settings.labels.value_horizon is not None and bundle.value is None:
         notes.append(_why_no_value(project))
-    if learnt.value is not None and (told := outlier_note(learnt.value.outlier_cut_)) is not None:
+    if bundle.value is not None and (told := outlier_note(bundle.value.outlier_cut_)) is not None:
         notes.append(told)
     notes += leakage.warnings if leakage is not None else ["hindsight was not looked for (leakage.enabled)"]
-    _write_results(folder, run_id, project, history, training_set, learnt, judged, leakage, notes)
+    _write_results(folder, run_id, project, history, training_set, bundle, judged, leakage, notes)
     mlflow_run = _track(project, folder, run_id, judged.judgement) if track else None
     return TrainingRun(
         run_id,
@@ -194,13 +194,8 @@ def _look_for_hindsight(
     return report
 
 
-@dataclass(frozen=True)
-class _Learnt:
-    bundle: Bundle
-    value: ValueModel | None
-
-
-def _learn(project: Project, history: History, training_set: TrainingSet, card: Scorecard | None) -> _Learnt:
+def _learn(project: Project, history: History, training_set: TrainingSet, card: Scorecard | None) -> Bundle:
+    """Fit all that is scored with on what was known before the test part."""
     from ..models.fitting import fit_conversion_model, fit_scorecard, make_bundle
     from ..models.horizons import fit_further_horizons
     from ..models.value_fitting import fit_value_model
@@ -210,11 +205,13 @@ def _learn(project: Project, history: History, training_set: TrainingSet, card: 
     further = fit_further_horizons(training_set, settings.model, model)
     value = fit_value_model(training_set, settings.value, settings.labels, history=history)
     fitted_card = fit_scorecard(training_set, card) if card is not None else None
-    return _Learnt(make_bundle(training_set, model, fitted_card, further, value), value)
+    return make_bundle(training_set, model, fitted_card, further, value)
 
 
 @dataclass(frozen=True)
 class _Judged:
+    """The judgement, the expected value of each test row (None: no value was learnt), and what to say of both."""
+
     judgement: Judgement
     expected_value: Any
     sentences: tuple[str, ...]
@@ -223,7 +220,7 @@ class _Judged:
 def _judge(
     project: Project,
     training_set: TrainingSet,
-    learnt: _Learnt,
+    bundle: Bundle,
     leakage: LeakageReport | None,
     progress: StepProgress,
 ) -> _Judged:
@@ -233,7 +230,6 @@ def _judge(
     from ..evaluation.value_judgement import judge_value
 
     settings = project.config
-    bundle = learnt.bundle
     judgement = judge_test_part(
         training_set,
         bundle.model,
@@ -258,11 +254,11 @@ def _judge(
     )
     judgement.metrics["calls"] = calls
     expected_value = None
-    if learnt.value is not None:
+    if bundle.value is not None:
         p = seen["p"].to_numpy()
-        expected_value = bundle.expected_value(p, learnt.value.predict(training_set.X("test")))
+        expected_value = bundle.expected_value(p, bundle.value.predict(training_set.X("test")))
         judgement.metrics["value"] = judge_value(
-            training_set, learnt.value, p, settings.labels, settings.evaluation
+            training_set, bundle.value, p, settings.labels, settings.evaluation
         )
     if leakage is not None:
         judgement.metrics["leakage"] = leakage.to_dict()["counts"]
@@ -275,7 +271,7 @@ def _write_results(
     project: Project,
     history: History,
     training_set: TrainingSet,
-    learnt: _Learnt,
+    bundle: Bundle,
     judged: _Judged,
     leakage: LeakageReport | None,
     notes: Sequence[str],
@@ -297,7 +293,7 @@ def _write_results(
     predictions = {name: arrow_column(judgement.predictions[name]) for name in judgement.predictions}
     write_table(pa.table(predictions), folder / "test_predictions.parquet")
     judgement.by_month.to_csv(folder / "calibration_by_month.csv", index=False)
-    importance = concept_importance(learnt.bundle, evenly_spaced(training_set.part("test"), EXPLAINED_ROWS))
+    importance = concept_importance(bundle, evenly_spaced(training_set.part("test"), EXPLAINED_ROWS))
     importance.to_csv(folder / "importance.csv", index=False)
     write_json(training_set.manifest, folder / "manifest.json")
     validation = report_of(history).to_dict()
@@ -307,7 +303,7 @@ def _write_results(
         training_set,
         judgement,
         config=project.config.evaluation,
-        model=learnt.bundle.model,
+        model=bundle.model,
         validation=validation,
         importance=importance,
         leakage=leakage.to_dict() if leakage is not None else None,

@@ -14,6 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "convpredict"
 
 LAYERS = (
     "errors",
+    "files",
     "config",
     "history",
     "engines",
@@ -33,9 +34,9 @@ LAYERS = (
 """In the order in which data flows: a layer imports only from itself and from layers before it."""
 
 OWNERS = {
-    "adbc_driver_postgresql": ("history",),
-    "duckdb": ("history",),
-    "jinja2": ("evaluation/report",),
+    "adbc_driver_postgresql": ("history", "scoring/publish"),
+    "duckdb": ("history", "scoring/publish", "scoring/ledger"),
+    "jinja2": ("evaluation/report", "monitoring"),
     "joblib": ("engines", "models"),
     "lightgbm": ("models",),
     "matplotlib": ("evaluation",),

@@ -39,3 +39,34 @@ class LeakageError(ConvpredictError):
     """The training data knows the outcome: a severe finding of hindsight is not waived (exit code 6)."""
 
     exit_code = 6
+
+
+class GateError(ConvpredictError):
+    """A gate stopped the nightly run: nothing was published, yesterday's scores stay (exit code 7)."""
+
+    exit_code = 7
+
+
+class BusyError(ConvpredictError):
+    """Another run of the same name is at work (exit code 8)."""
+
+    exit_code = 8
+
+
+class PublishError(ConvpredictError):
+    """Scores could not be written to where they are read from; readers still see the former ones (exit code 9)."""
+
+    exit_code = 9
+
+
+class PromotionError(ConvpredictError):
+    """The challenger was not promoted: the rule of the configuration does not hold (exit code 10)."""
+
+    exit_code = 10
+
+
+class RegistryError(ConvpredictError):
+    """The model registry has no such version, cannot be reached, or holds a version that was never verified (exit
+    code 11)."""
+
+    exit_code = 11

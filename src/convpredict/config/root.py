@@ -9,6 +9,9 @@ from .base import Strict
 from .features import FeaturesConfig
 from .history import HistoryConfig, SimulatorConfig, Source
 from .leakage import LeakageConfig
+from .monitoring import MonitoringConfig
+from .nightly import NightlyConfig
+from .promotion import PromotionConfig
 from .reasons import ReasonsConfig
 from .training import (
     EvaluationConfig,
@@ -48,6 +51,9 @@ class Config(Strict):
     scorecard: ScorecardConfig | None = None
     evaluation: EvaluationConfig = EvaluationConfig()
     tracking: TrackingConfig = TrackingConfig()
+    promotion: PromotionConfig = PromotionConfig()
+    nightly: NightlyConfig = NightlyConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from convpredict.engines.buckets import BUCKET_EVENTS
+from convpredict.files import sync
 from convpredict.history.history import History
 
 from .batches import Batch, MatrixPool, Progress, Stopwatch, feature_schema, iterate_batches, iterate_features
@@ -109,9 +110,9 @@ def write_features(
                     syncing.start()
             _write_group(writer, waiting, watch, pool)
         with watch.measure("write"):
-            _sync(partial)
+            sync(partial)
             os.replace(partial, path)
-            _sync(path.parent)
+            sync(path.parent)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -172,16 +173,7 @@ class _Syncing:
             if not self._running.done():
                 return
             self._running.result()
-        self._running = self._thread.submit(_sync, self._path)
-
-
-def _sync(path: Path) -> None:
-    """Wait until the disk holds a file, or a folder's list of files."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        self._running = self._thread.submit(sync, self._path)
 
 
 def _peak_memory_bytes() -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
+from ..files import replacing
 from .csv_files import quoted
 from .sources import RawTable
 
@@ -52,13 +52,9 @@ class QuarantineFile:
             path.unlink(missing_ok=True)
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            location = str(temporary).replace("'", "''")
+        with replacing(path) as partial:
+            location = str(partial).replace("'", "''")
             connection.execute(f"COPY ({select}) TO '{location}' (FORMAT parquet, COMPRESSION zstd)")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
         self.written[table] = str(path)
 
 

@@ -9,13 +9,13 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from convpredict.errors import BundleError
+from convpredict.files import replacing_folder
 
 INDEX = "bundle.json"
 FORMAT = 1
@@ -109,31 +109,11 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> None:
             f"'{folder}' holds something else than a bundle, which would be lost if it were replaced; name a "
             "new folder"
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    former = folder.with_name(f".{folder.name}.{os.getpid()}.former")
-    try:
-        partial.mkdir()
+    with replacing_folder(folder) as partial:
         for name, text in files.items():
             path = partial / name
             path.parent.mkdir(exist_ok=True)
-            with open(path, "wb") as file:
-                file.write(text.encode())
-                file.flush()
-                os.fsync(file.fileno())
-        for path in {partial, *((partial / name).parent for name in files)}:
-            _sync_folder(path)
-        if folder.exists():
-            os.replace(folder, former)
-        os.replace(partial, folder)
-        _sync_folder(folder.parent)
-    except BaseException:
-        if former.exists() and not folder.exists():
-            os.replace(former, folder)
-        raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(former, ignore_errors=True)
+            path.write_bytes(text.encode())
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -224,11 +204,3 @@ def _decode(content: bytes, name: str) -> str:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from pyarrow import parquet
 
 from convpredict.errors import BundleError, DataError
 from convpredict.features.feature_set import FeatureSet
+from convpredict.files import replacing_folder
 
 from .lead_times import arrow_column
 from .manifest import MANIFEST_FORMAT
@@ -33,11 +32,7 @@ def write_training_set(
             f"'{folder}' holds something else than a training set, which would be lost if it were replaced; "
             "name a new folder"
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    former = folder.with_name(f".{folder.name}.{os.getpid()}.former")
-    try:
-        partial.mkdir()
+    with replacing_folder(folder) as partial:
         parquet.write_table(
             pa.table({str(name): arrow_column(column) for name, column in frame.items()}), partial / _FRAME
         )
@@ -45,16 +40,6 @@ def write_training_set(
         (partial / _MANIFEST).write_text(
             json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
-        if folder.exists():
-            os.replace(folder, former)
-        os.replace(partial, folder)
-    except BaseException:
-        if former.exists() and not folder.exists():
-            os.replace(former, folder)
-        raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(former, ignore_errors=True)
 
 
 def read_training_set(folder: Path) -> tuple[pd.DataFrame, FeatureSet, dict[str, Any]]:

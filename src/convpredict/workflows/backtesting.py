@@ -203,7 +203,8 @@ def plan_retrainings(nights: Sequence[datetime], retrain_us: int) -> list[tuple[
 def _write(run: BacktestRun, scores: NightScores) -> None:
     import pyarrow as pa
 
-    from ..scoring.files import write_json, write_table
+    from ..files import write_json
+    from ..scoring.files import write_table
     from ..training.lead_times import arrow_column
 
     folder, judgement = run.folder, run.judgement

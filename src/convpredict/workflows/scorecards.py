@@ -52,7 +52,7 @@ def learn_points(
     from ..models.fitting import fit_conversion_model, fit_scorecard
     from ..models.scorecard import Scorecard
     from ..models.scorecard_learning import candidate_features, learn_scorecard
-    from ..scoring.files import write_text
+    from ..files import write_text
     from ..training.training_set import build_training_set
 
     project = load_project(config, data=data, overrides=overrides)

@@ -182,7 +182,7 @@ def _look_for_hindsight(
 ) -> LeakageReport | None:
     """Audit before anything is learnt; what is found is on disk before it stops the run."""
     from ..evaluation.leakage.audit import audit_training_set
-    from ..scoring.files import write_json
+    from ..files import write_json
 
     if not project.config.leakage.enabled:
         return None
@@ -282,7 +282,8 @@ def _write_results(
     from ..evaluation.report.from_run import report_from_run
     from ..evaluation.report.render import write_report
     from ..models.reasons import concept_importance
-    from ..scoring.files import write_json, write_table
+    from ..files import write_json
+    from ..scoring.files import write_table
     from ..training.lead_times import arrow_column
 
     judgement = judged.judgement

@@ -1,0 +1,72 @@
+"""The nightly run: where it keeps its state, where scores go, what is called when it stops."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from .base import PositiveDuration, Strict
+from .gates import GatesConfig
+
+
+class ParquetTarget(Strict):
+    """Files below a folder: ``runs/run_id=<id>/scores.parquet``, and ``latest.parquet``."""
+
+    parquet: str = "scores"
+
+
+class DuckdbTarget(Strict):
+    """A table of a DuckDB database file, replaced in one transaction."""
+
+    duckdb: str
+    table: str = "scores"
+
+
+class PostgresTarget(Strict):
+    """A table of a PostgreSQL database, replaced in one transaction; the connection string is read from an
+    environment variable."""
+
+    postgres_env: str
+    table: str = "scores"
+
+
+Target = ParquetTarget | DuckdbTarget | PostgresTarget
+
+
+class HookConfig(Strict):
+    """A command, or a webhook whose address is in an environment variable, told by JSON what happened (no lead data).
+
+    The command gets it on standard input. ``on``: which outcomes call it.
+    """
+
+    command: tuple[str, ...] | None = None
+    webhook_env: str | None = None
+    on: tuple[Literal["published", "warned", "stopped", "failed"], ...] = ("stopped", "failed")
+    timeout: PositiveDuration | None = None
+    retries: Annotated[int, Field(ge=0, le=10)] = 3
+
+    @model_validator(mode="after")
+    def _one(self) -> HookConfig:
+        if (self.command is None) == (self.webhook_env is None):
+            raise ValueError("a hook needs either 'command' or 'webhook_env', not both and not neither")
+        return self
+
+
+class NightlyConfig(Strict):
+    """The nightly run.
+
+    ``folder`` holds its state (lock, unfinished work, manifests, ledger, monitoring), relative to the configuration
+    file, as are the paths of ``publish``. ``at`` is the time of day (UTC) of a night's cutoff. ``bucket_leads``:
+    how many leads are scored before the work so far is safe from a crash. ``reasons`` of the configuration says who
+    is explained.
+    """
+
+    folder: str = "nightly"
+    at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "00:00"
+    bucket_leads: Annotated[int, Field(gt=0)] = 50_000
+    publish: Annotated[tuple[Target, ...], Field(min_length=1)] = (ParquetTarget(),)
+    gates: GatesConfig = GatesConfig()
+    hooks: tuple[HookConfig, ...] = ()
+    prometheus: str | None = None
+    log: Literal["text", "json"] = "text"

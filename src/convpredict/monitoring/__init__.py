@@ -1,0 +1,1 @@
+"""Watching what was published: drift, realised calibration, when to train again."""

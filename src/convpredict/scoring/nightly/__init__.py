@@ -1,0 +1,1 @@
+"""One night from a champion to published scores: resumable, gated, all or nothing."""

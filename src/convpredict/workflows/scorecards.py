@@ -49,10 +49,10 @@ def learn_points(
         Too few conversions to learn from.
     """
     from ..evaluation.cards import compare_cards, state_cards
+    from ..files import write_text
     from ..models.fitting import fit_conversion_model, fit_scorecard
     from ..models.scorecard import Scorecard
     from ..models.scorecard_learning import candidate_features, learn_scorecard
-    from ..files import write_text
     from ..training.training_set import build_training_set
 
     project = load_project(config, data=data, overrides=overrides)

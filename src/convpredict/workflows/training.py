@@ -281,8 +281,8 @@ def _write_results(
 
     from ..evaluation.report.from_run import report_from_run
     from ..evaluation.report.render import write_report
-    from ..models.reasons import concept_importance
     from ..files import write_json
+    from ..models.reasons import concept_importance
     from ..scoring.files import write_table
     from ..training.lead_times import arrow_column
 

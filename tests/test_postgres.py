@@ -1,12 +1,7 @@
-"""A real PostgreSQL server as a source: started for the test, reachable through a socket in its own folder only."""
+"""A real PostgreSQL server as a source."""
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +11,7 @@ import pytest
 from convpredict.config.load import parse_project
 from convpredict.errors import ConfigError, DataError
 from convpredict.history.load import load_history
+from postgres_server import postgres_server
 
 _SQL = """
 CREATE TABLE people (id bigint, born timestamptz, city text, budget numeric(12, 2), gone timestamptz);
@@ -31,49 +27,10 @@ INSERT INTO crm.calls VALUES
 """
 
 
-def _as_server_user() -> list[str]:
-    """The prefix that runs a command as somebody whom the server accepts: it refuses to run as root."""
-    if os.geteuid() != 0:
-        return []
-    for user in ("postgres", "nobody"):
-        try:
-            pwd.getpwnam(user)
-        except KeyError:
-            continue
-        if shutil.which("runuser"):
-            return ["runuser", "-u", user, "--"]
-    pytest.skip("PostgreSQL refuses to run as root, and there is no other user to run it as")
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    pytest.importorskip("adbc_driver_postgresql", reason="the extra 'postgres' is not installed")
-    if not (shutil.which("initdb") and shutil.which("pg_ctl") and shutil.which("psql")):
-        pytest.skip("no PostgreSQL server programs (initdb, pg_ctl, psql) in PATH")
-    prefix = _as_server_user()
-    with tempfile.TemporaryDirectory(prefix="cp-pg-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        if prefix:
-            shutil.chown(folder, prefix[2])
-        folder.chmod(0o755)
-        data, uri = folder / "data", f"postgresql://owner@/postgres?host={folder}"
-        environment = {**os.environ, "TZ": "UTC", "LC_ALL": "C"}
-
-        def run(*command: str) -> None:
-            done = subprocess.run(
-                [*prefix, *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
-            )
-            if done.returncode:
-                pytest.skip(f"PostgreSQL does not start here: {(done.stderr or done.stdout).strip()[-300:]}")
-
-        run("initdb", "-D", str(data), "-U", "owner", "-A", "trust", "--no-sync", "-E", "UTF8")
-        options = f"-c listen_addresses='' -k {folder} -c fsync=off"
-        run("pg_ctl", "-D", str(data), "-w", "-o", options, "-l", str(folder / "log"), "start")
-        try:
-            run("psql", uri, "-v", "ON_ERROR_STOP=1", "-q", "-c", _SQL)
-            yield uri
-        finally:
-            run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+    with postgres_server(_SQL) as uri:
+        yield uri
 
 
 def _project(**sources: object) -> dict[str, object]:

@@ -52,7 +52,8 @@ class NightFacts:
 
     ``history`` is the history as it was known at the cutoff. ``scores`` is the table to be published. ``last`` is the
     manifest of the last published night before this cutoff (None on the first), whose ``counts`` is a
-    ``ProfileCounts.to_dict()``. ``validation`` is ``ValidationReport.to_dict()``.
+    ``ProfileCounts.to_dict()``. ``validation`` is ``ValidationReport.to_dict()``. ``known_kinds``: the kinds of
+    interactions that the model's feature set has a place for (None where it reads no kinds).
     """
 
     run_id: str
@@ -65,6 +66,7 @@ class NightFacts:
     validation: Mapping[str, Any] = field(repr=False)
     excluded: Mapping[str, int] = field(repr=False)
     last: Mapping[str, Any] | None = field(repr=False, default=None)
+    known_kinds: tuple[str, ...] | None = None
 
     @property
     def n_leads(self) -> int:

@@ -25,6 +25,7 @@ from .conversion import ConversionModel
 from .encoding import Encoder
 from .horizons import non_decreasing
 from .logistic import Logistic
+from .profile import Profile
 from .scorecard import Scorecard
 from .scorecard_terms import term_to_dict, terms_from_list
 from .tree_check import check_trees
@@ -49,7 +50,8 @@ class Bundle:
     """A fitted model with the feature set that it reads, and the scorecard that it is compared with.
 
     ``horizon`` is how far after the cutoff a conversion counts; ``further`` the models of further horizons;
-    ``outcome`` what is predicted; ``value`` what a conversion brings, where that is learnt; ``created_from`` the
+    ``outcome`` what is predicted; ``value`` what a conversion brings, where that is learnt; ``profile`` what the
+    inputs and scores of reference rows looked like (None in bundles that were made without); ``created_from`` the
     digest of the training set's manifest. Nothing in a bundle tells the time it was made: the same inputs give
     the same bytes.
     """
@@ -63,6 +65,7 @@ class Bundle:
     further: Mapping[Duration, ConversionModel] = field(default_factory=dict)
     outcome: Literal["conversion", "purchase"] = "conversion"
     value: ValueModel | None = None
+    profile: Profile | None = None
 
     @property
     def horizons(self) -> tuple[Duration, ...]:
@@ -192,6 +195,9 @@ def _seal(bundle: Bundle) -> dict[str, str]:
     if bundle.value is not None:
         _check_columns(bundle.value.encoder_, bundle.feature_set)
         files |= {f"value/{name}": text for name, text in bundle.value.to_files().items()}
+    if bundle.profile is not None:
+        _check_profile(bundle.profile, model.encoder_)
+        files["profile.json"] = canonical_json(bundle.profile.to_dict(), what="the profile")
     card = bundle.scorecard
     if card is not None:
         files["scorecard.yaml"] = card.to_yaml()
@@ -262,7 +268,16 @@ def _restore(index: Mapping[str, Any], files: Mapping[str, str]) -> Bundle:
         further=further,
         outcome=outcome,
         value=_restore_value(files, feature_set),
+        profile=_restore_profile(files, encoder),
     )
+
+
+def _restore_profile(files: Mapping[str, str], encoder: Encoder) -> Profile | None:
+    if "profile.json" not in files:
+        return None
+    profile = Profile.from_dict(parse_json(files["profile.json"], "profile.json"))
+    _check_profile(profile, encoder)
+    return profile
 
 
 def _restore_value(files: Mapping[str, str], feature_set: FeatureSet) -> ValueModel | None:
@@ -329,6 +344,12 @@ def _check_columns(encoder: Encoder, feature_set: FeatureSet) -> None:
             f"{f', different from {differing[0]} on' if differing else ''}; fit the model on TrainingSet.X "
             "of this feature set, or export the bundle anew"
         )
+
+
+def _check_profile(profile: Profile, encoder: Encoder) -> None:
+    described = [(column.name, column.type, column.categories) for column in profile.columns]
+    if described != [(column.name, column.type, column.categories) for column in encoder.columns]:
+        raise BundleError("the profile is of other columns than the model reads; export the bundle anew")
 
 
 def _scorecard_to_dict(card: Scorecard) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from convpredict.files import replacing_folder
 INDEX = "bundle.json"
 FORMAT = 1
 _NAMES = re.compile(
-    r"(features|schema|logistic|calibrator|scorecard)\.json|scorecard\.yaml|trees/seed_\d\d\.txt"
+    r"(features|schema|logistic|calibrator|scorecard|profile)\.json|scorecard\.yaml|trees/seed_\d\d\.txt"
     r"|horizon_\d+[dhm]/((logistic|calibrator)\.json|seed_\d\d\.txt)"
     r"|value/(value\.json|(severity|occurrence)_\d\d\.txt)"
 )

@@ -21,7 +21,7 @@ from convpredict.errors import BundleError, ConfigError, NotEnoughDataError
 
 from .bundle_files import finite_number, parse_json
 from .calibration import Floats
-from .encoding import Encoder
+from .encoding import Encoder, Matrix
 from .inputs import Table, check_rows
 from .value_development import LEAST_DEVELOPMENT, DevelopmentCurve
 from .value_families import FAMILIES, FamilyFitter, family_from_files, family_to_files
@@ -189,7 +189,11 @@ class ValueModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         checked = check_rows(self, X)
         if self.encoder_.categorical and not isinstance(X, pd.DataFrame):
             raise ValueError("the model was fitted on a frame with categories; give it a frame, not an array")
-        return np.asarray(self.level_ * self.model_.predict(self.encoder_.encode(checked)), np.float64)
+        return self.predict_encoded(self.encoder_.encode(checked))
+
+    def predict_encoded(self, matrix: Matrix) -> Floats:
+        """What :meth:`predict` gives for rows as ``encoder_.encode`` encodes them."""
+        return np.asarray(self.level_ * self.model_.predict(matrix), np.float64)
 
     def predict_interval(self, X: Table) -> tuple[Floats, Floats]:
         """Lower and upper ends of the interval of one converted lead's revenue, in the currency of ``y``."""

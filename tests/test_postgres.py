@@ -96,9 +96,13 @@ def test_an_unknown_table_is_named(server: str, tmp_path: Path, monkeypatch: pyt
         load_history(parse_project(project).config, tmp_path)
 
 
-def test_a_password_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "uri",
+    ["postgresql://u:hunter2@/none?host=nowhere", "postgresql://u:hunter2%zz@h/x", "password=hunter2 x=5"],
+)
+def test_a_password_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
     pytest.importorskip("adbc_driver_postgresql", reason="the extra 'postgres' is not installed")
-    monkeypatch.setenv("CONVPREDICT_TEST_DB", f"postgresql://u:hunter2@/none?host={tmp_path}")
+    monkeypatch.setenv("CONVPREDICT_TEST_DB", uri)
     with pytest.raises(DataError) as caught:
         load_history(parse_project(_project()).config, tmp_path)
     assert "hunter2" not in str(caught.value)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 import pyarrow as pa
 
 from ..config.history import PostgresSource
 from ..errors import ConfigError, DataError
+
+_PASSWORD = re.compile(r"://[^:/?#]*:(.*)@|password\s*=\s*'([^']*)'|password\s*=\s*([^\s&']+)", re.I)
 
 
 def read_postgres(source: PostgresSource, label: str) -> pa.RecordBatchReader:
@@ -36,7 +40,7 @@ def read_postgres(source: PostgresSource, label: str) -> pa.RecordBatchReader:
         connection = dbapi.connect(uri)
     except Exception as error:
         raise DataError(
-            f"{label}: {_first_line(error, uri)} Check that the server runs and the user may connect."
+            f"{label}: {driver_message(error, uri)} Check that the server runs and the user may connect."
         ) from None
     try:
         cursor = connection.cursor()
@@ -45,7 +49,7 @@ def read_postgres(source: PostgresSource, label: str) -> pa.RecordBatchReader:
     except Exception as error:
         connection.close()
         raise DataError(
-            f"{label}: {_first_line(error, uri)} Check the table or query and the user's rights."
+            f"{label}: {driver_message(error, uri)} Check the table or query and the user's rights."
         ) from None
     fields = [(entry.name, _plain_type(entry.type)) for entry in reader.schema]
 
@@ -73,8 +77,16 @@ def _plain(column: pa.Array) -> pa.Array:
     return column.storage if isinstance(column.type, pa.OpaqueType) else column
 
 
-def _first_line(error: Exception, uri: str) -> str:
-    """The driver's message without the connection string, which may hold a password."""
+def driver_message(error: Exception, uri: str) -> str:
+    """The first line of what the driver says, without the connection string or any part of its password.
+
+    >>> driver_message(ValueError('invalid percent-encoded token: "s%zz"'), "postgresql://me:s%zz@db/crm")
+    'invalid percent-encoded token: "(password)".'
+    """
     text = str(error).replace(uri, "(connection string)").strip() or type(error).__name__
+    for match in _PASSWORD.finditer(uri):
+        secret = next(part for part in match.groups() if part is not None)
+        for form in sorted({secret, unquote(secret), *secret.split("@")} - {""}, key=len, reverse=True):
+            text = text.replace(form, "(password)")
     lines = [line.strip() for line in text.splitlines() if line.strip() and "://" not in line]
-    return (lines[0] if lines else "the database refused the connection") + "."
+    return (lines[0] if lines else "the database refused the connection").rstrip(".") + "."

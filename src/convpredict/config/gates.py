@@ -42,11 +42,13 @@ class FreshnessConfig(Strict):
 
     A kind is silent where events that should have come by its own past did not: ``days`` back are looked at,
     against ``reference`` before them. ``missing_events`` is the number of events that must be missing by then.
+    ``ignore_kinds``: kinds that ended on purpose.
     """
 
     data: AgeLimits = AgeLimits(warn=Duration("36h"), stop=Duration("3d"))
     missing_events: Limits = Limits(warn=10, stop=30)
     reference: PositiveDuration = Duration("56d")
+    ignore_kinds: tuple[str, ...] = ()
 
 
 class GatesConfig(Strict):

@@ -131,7 +131,8 @@ class TestBundle:
         scores = score_open_leads(history(), make_bundle(training_set, model, None, further))
         names = ["p_convert_7d", "p_convert_20d", "p_convert_60d"]
         at = scores.table.column_names.index("p_convert_7d")
-        assert scores.table.column_names[at : at + 5] == [*names, "median_days_to_conversion", "rank"]
+        rest = ["score", "median_days_to_conversion", "rank"]
+        assert scores.table.column_names[at : at + 6] == [*names, *rest]
         table = scores.table.to_pandas()
         assert (np.diff(table[names].to_numpy(), axis=1) >= 0).all()
         assert table["p_convert_20d"].is_monotonic_decreasing

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
@@ -102,6 +103,34 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> None:
 
     Raises BundleError where the folder holds something else.
     """
+    _check_replaceable(folder)
+    with replacing_folder(folder) as partial:
+        for name, text in files.items():
+            path = partial / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(text.encode())
+
+
+def remove_bundle(folder: Path) -> None:
+    """Remove a bundle, its index last, so that what an interruption leaves is refused and can be replaced.
+
+    Raises BundleError where the folder holds something else; nothing there is fine.
+    """
+    if not folder.exists():
+        return
+    _check_replaceable(folder)
+    if folder.is_symlink():
+        folder.unlink()
+        return
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != INDEX:
+            entry.unlink()
+    shutil.rmtree(folder)
+
+
+def _check_replaceable(folder: Path) -> None:
     if folder.exists() and not (
         folder.is_dir() and ((folder / INDEX).is_file() or not any(folder.iterdir()))
     ):
@@ -109,11 +138,6 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> None:
             f"'{folder}' holds something else than a bundle, which would be lost if it were replaced; name a "
             "new folder"
         )
-    with replacing_folder(folder) as partial:
-        for name, text in files.items():
-            path = partial / name
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(text.encode())
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 
 import numpy as np
+import pandas as pd
 
 from convpredict.config.base import Duration
 from convpredict.config.training import ModelConfig
@@ -15,8 +16,13 @@ from convpredict.training.training_set import TrainingSet
 from .bundle import Bundle
 from .completion import EndedRows, OpenRows, microseconds, refit_completed
 from .conversion import ConversionModel
+from .profile import Profile
+from .profile_learning import learn_profile
 from .scorecard import Scorecard
 from .value import ValueModel
+
+REFERENCE_PARTS = ("test", "recent", "calibrate", "between", "train")
+FEWEST_REFERENCE_ROWS, MOST_REFERENCE_ROWS = 500, 200_000
 
 
 def fit_conversion_model(
@@ -89,17 +95,50 @@ def fit_scorecard(training_set: TrainingSet, scorecard: Scorecard) -> Scorecard:
     return bound.fit(training_set.part("development"), training_set.y("development"))
 
 
+def fit_profile(training_set: TrainingSet, model: ConversionModel) -> Profile:
+    """What the model's inputs and scores look like on the latest rows that it was not trained on.
+
+    Those are the test part. Where it has fewer than 500 rows, the next of the parts recent, calibrate, between and
+    train joins it, until there are as many: rows that the model may have learnt from, so :attr:`.Profile.parts` says
+    which were used. What came of a row plays no role. Of more than 200,000 rows, as many at equal distances are taken.
+    """
+    parts: list[str] = []
+    rows = pd.Series(False, training_set.frame.index)
+    for part in REFERENCE_PARTS:
+        own = training_set.frame["split"] == part
+        if own.any():
+            parts.append(part)
+            rows |= own
+        if rows.sum() >= FEWEST_REFERENCE_ROWS:
+            break
+    frame = training_set.frame[rows]
+    if len(frame) > MOST_REFERENCE_ROWS:
+        frame = frame.iloc[np.linspace(0, len(frame) - 1, MOST_REFERENCE_ROWS).round().astype(np.int64)]
+    inputs = frame[list(training_set.feature_set.model_names)]
+    cutoffs = frame["cutoff"].dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
+    return learn_profile(
+        model.encoder_.columns,
+        model.encoder_.encode(inputs).astype(np.float32, copy=False),
+        model.predict_proba(inputs)[:, 1],
+        cutoffs=cutoffs,
+        parts=parts,
+    )
+
+
 def make_bundle(
     training_set: TrainingSet,
     model: ConversionModel,
     scorecard: Scorecard | None = None,
     further: Mapping[Duration, ConversionModel] | None = None,
     value: ValueModel | None = None,
+    *,
+    with_profile: bool = True,
 ) -> Bundle:
     """A fitted model with its feature set and scorecard, named and dated by the training set it came from.
 
     ``further`` holds the models of further horizons (see :func:`.horizons.fit_further_horizons`),
-    ``value`` what a conversion brings (see :func:`.value_fitting.fit_value_model`).
+    ``value`` what a conversion brings (see :func:`.value_fitting.fit_value_model`). Its profile is learnt here
+    (:func:`fit_profile`), unless nobody will ask for it.
     """
     manifest = json.dumps(training_set.manifest, sort_keys=True, default=str)
     return Bundle(
@@ -112,4 +151,5 @@ def make_bundle(
         further=dict(further or {}),
         outcome=training_set.manifest["outcome"],
         value=value,
+        profile=fit_profile(training_set, model) if with_profile else None,
     )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from math import ceil
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 
 from ..config.features import RateFeature
 from ..config.reasons import ReasonsConfig
-from ..features.batches import iterate_features
+from ..engines.buckets import BUCKET_EVENTS
+from ..features.batches import map_features
 from ..features.feature_set import FeatureSet
 from ..features.rates import outcome_instants
 from ..history.history import History
@@ -23,52 +24,106 @@ from ..training.lead_times import to_microseconds
 
 
 class LeadReasons:
-    """Explains the leads of one scored list, as ``reasons`` of the configuration says."""
+    """Explains leads as ``reasons`` of the configuration says; usable from several threads at once.
+
+    What it says of a lead does not depend on which others are explained: only on the history, the bundle and the
+    cutoff.
+    """
 
     def __init__(self, history: History, bundle: Bundle, config: ReasonsConfig, cutoff: datetime) -> None:
-        self._history, self._bundle, self._config = history, bundle, config
+        self._bundle, self._config = bundle, config
         self._explainer = Explainer(bundle)
         self._averages = conversion_rates(history, bundle.feature_set, cutoff)
-        self._told: list[pa.Table] = []
 
-    def see(self, frame: pd.DataFrame) -> None:
-        """Take the feature table of the next leads, and explain them if all leads are explained."""
-        if self._config.leads == "all":
-            self._told.append(self._explain(frame))
-
-    def columns(
-        self, observed: pa.Table, probability: npt.NDArray[np.float64], bucket_events: int
-    ) -> dict[str, pa.Array]:
-        """The columns of the reasons, a row per observation, null where a lead is not explained.
-
-        Features of the share with the highest probability are built once more: keeping everybody's would take
-        more memory than the list.
-        """
-        rows = np.arange(len(probability))
-        if isinstance(self._config.leads, float):
-            order = np.lexsort((rows, -probability))
-            rows = np.sort(order[: ceil(self._config.leads * len(probability))])
-            chosen = observed.take(pa.array(rows))
-            batches = iterate_features(
-                self._history, chosen, self._bundle.feature_set, bucket_events=bucket_events
-            )
-            self._told = [self._explain(batch.to_pandas()) for batch in batches]
-        told = pa.concat_tables([REASON_SCHEMA.empty_table(), *self._told]).combine_chunks()
-        place = np.full(len(probability), -1, dtype=np.int64)
-        place[rows] = np.arange(len(rows))
-        spread = told.take(pa.array(place, mask=place < 0))
-        return {name: spread[name].combine_chunks() for name in REASON_SCHEMA.names}
-
-    def _explain(self, frame: pd.DataFrame) -> pa.Table:
+    def explain(self, batch: pa.RecordBatch, *, n_jobs: int | None = 1) -> pa.Table:
+        """The reasons of each row of a feature table with lead_id and cutoff (columns of ``REASON_SCHEMA``)."""
         return explain_leads(
             self._explainer,
-            frame,
+            batch.to_pandas(),
             columns=self._bundle.feature_set.model_columns,
             locale=self._config.locale,
             top=self._config.top,
             names=self._config.names.get(self._config.locale),
             averages=self._averages,
+            n_jobs=n_jobs,
         )
+
+
+def explained_rows(probability: npt.NDArray[np.float64], config: ReasonsConfig) -> npt.NDArray[np.intp]:
+    """Which rows of a list are explained, ascending: all, none, or the share with the highest probability (rounded up;
+    of equal ones the first).
+
+    >>> explained_rows(np.array([0.1, 0.4, 0.4, 0.3]), ReasonsConfig(leads=0.4)).tolist()
+    [1, 2]
+    """
+    rows = np.arange(len(probability))
+    if config.leads == "none":
+        return rows[:0]
+    if config.leads == "all":
+        return rows
+    order = np.lexsort((rows, -probability))
+    return np.sort(order[: ceil(config.leads * len(probability))])
+
+
+def explain_observations(
+    history: History,
+    observations: pa.Table,
+    bundle: Bundle,
+    config: ReasonsConfig,
+    cutoff: datetime,
+    *,
+    bucket_events: int = BUCKET_EVENTS,
+    n_jobs: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> pa.Table:
+    """The reasons of chosen observations (lead_row, lead_id, cutoff, sorted), a row each, in their order.
+
+    ``config.leads`` plays no role: whoever chose the observations has looked at it (:func:`explained_rows`). Their
+    features are built anew, which takes less memory than keeping everybody's. ``cutoff`` is that of the list: the
+    averages that rates are compared with are what was known then. Columns as ``REASON_SCHEMA``.
+    """
+    pieces = iterate_reasons(
+        history,
+        observations,
+        bundle,
+        config,
+        cutoff,
+        bucket_events=bucket_events,
+        n_jobs=n_jobs,
+        progress=progress,
+    )
+    return pa.concat_tables([REASON_SCHEMA.empty_table(), *(told for _, told in pieces)]).combine_chunks()
+
+
+def iterate_reasons(
+    history: History,
+    observations: pa.Table,
+    bundle: Bundle,
+    config: ReasonsConfig,
+    cutoff: datetime,
+    *,
+    bucket_events: int = BUCKET_EVENTS,
+    n_jobs: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Iterator[tuple[int, pa.Table]]:
+    """:func:`explain_observations` piece by piece: the position of the first row of each, and its reasons."""
+    reasons = LeadReasons(history, bundle, config, cutoff)
+
+    def explain(_: int, batch: pa.RecordBatch) -> pa.Table:
+        return reasons.explain(batch)
+
+    requests = [(observations, bundle.feature_set)]
+    for _, first, told in map_features(
+        history, requests, explain, bucket_events=bucket_events, n_jobs=n_jobs, progress=progress
+    ):
+        yield first, told
+
+
+def spread_reasons(told: pa.Table, rows: npt.NDArray[np.intp], n_rows: int) -> pa.Table:
+    """Reasons of some rows (ascending positions) as a table of all rows, null where a row is not explained."""
+    place = np.full(n_rows, -1, dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    return told.combine_chunks().take(pa.array(place, mask=place < 0))
 
 
 def conversion_rates(history: History, feature_set: FeatureSet, cutoff: datetime) -> dict[int, float]:

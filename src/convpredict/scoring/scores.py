@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -12,13 +12,15 @@ import pyarrow as pa
 from ..config.base import Duration
 from ..config.reasons import ReasonsConfig
 from ..engines.buckets import BUCKET_EVENTS
-from ..features.batches import iterate_features
+from ..features.batches import map_features
 from ..history.history import History
 from ..history.notebook_view import facts_html
+from ..models.batch_scoring import BatchScorer, ScoredBatch, ScoredRows, assemble
 from ..models.bundle import Bundle
 from ..models.horizons import median_days
+from ..models.reasons import REASON_SCHEMA
 from ..training.observations import open_observations
-from .lead_reasons import LeadReasons
+from .lead_reasons import LeadReasons, explain_observations, explained_rows, spread_reasons
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Scores:
     """A scored lead list and the account of who is not on it.
 
     ``table``: lead_id, cutoff, run_id, model_name, model_version, p_convert_<horizon> (float64) for
-    every horizon from the shortest to the longest, never falling, with more than one horizon
+    every horizon from the shortest to the longest, never falling, score (int16, 0 to 100: the share of the leads of the
+    model's reference with a lower probability; only where the bundle has a profile), with more than one horizon
     median_days_to_conversion (given that it comes within the longest; null where it cannot be told), rank (by
     the bundle's horizon, 1 is the most likely; ties by lead_id) and, where the bundle predicts values,
     expected_value with its _low and _high (P times value, value_low and value_high; of customers, with outcome
@@ -79,53 +82,94 @@ def score_open_leads(
     cutoff = (as_of or history.known_until).astimezone(UTC)
     bundle.feature_set.check_history(history)
     observed = open_observations(history, cutoff, max_age, bundle.outcome)
-    probability: dict[Duration, list[np.ndarray]] = {horizon: [] for horizon in bundle.horizons}
-    values_of: list[np.ndarray] = []
-    points: list[np.ndarray] = []
     wanted = reasons if reasons is not None and reasons.leads != "none" else None
-    told = LeadReasons(history, bundle, wanted, cutoff) if wanted is not None else None
-    for batch in iterate_features(
-        history, observed.table, bundle.feature_set, bucket_events=bucket_events, progress=progress
+    everybody = LeadReasons(history, bundle, wanted, cutoff) if wanted and wanted.leads == "all" else None
+    scorer = BatchScorer(bundle)
+
+    def work(_: int, batch: pa.RecordBatch) -> tuple[ScoredBatch, pa.Table | None]:
+        return scorer.score(batch), everybody.explain(batch) if everybody is not None else None
+
+    requests = [(observed.table, bundle.feature_set)]
+    results = map_features(history, requests, work, bucket_events=bucket_events, progress=progress)
+    pieces = [result for _, _, result in results]
+    scored = assemble([piece for piece, _ in pieces], bundle)
+    told = None
+    if everybody is not None:
+        told = pa.concat_tables([REASON_SCHEMA.empty_table(), *(piece for _, piece in pieces)])
+    elif wanted is not None:
+        rows = explained_rows(scored.probabilities[bundle.horizon], wanted)
+        chosen = observed.table.take(pa.array(rows))
+        told = explain_observations(history, chosen, bundle, wanted, cutoff, bucket_events=bucket_events)
+        told = spread_reasons(told, rows, scored.rows)
+    table = scores_table(bundle, observed.table, scored, run_id, reasons=told)
+    return Scores(table, f"p_convert_{bundle.horizon}", observed.excluded)
+
+
+def iterate_scored(
+    history: History,
+    observations: pa.Table,
+    bundle: Bundle,
+    *,
+    bucket_events: int = BUCKET_EVENTS,
+    n_jobs: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Iterator[tuple[int, ScoredBatch]]:
+    """Score observations (lead_row, lead_id, cutoff, sorted) piece by piece, in their order, in threads.
+
+    Yields the position of each piece's first row, and its scores; :func:`~.models.batch_scoring.assemble` puts pieces
+    together. A row's scores depend on nothing but its history and the bundle, so any part of a list may be scored by
+    itself. Memory is that of a few buckets. Raises BundleError if the history lacks what the features are computed
+    from.
+    """
+    bundle.feature_set.check_history(history)
+    scorer = BatchScorer(bundle)
+
+    def score(_: int, batch: pa.RecordBatch) -> ScoredBatch:
+        return scorer.score(batch)
+
+    requests = [(observations, bundle.feature_set)]
+    for _, first, scored in map_features(
+        history, requests, score, bucket_events=bucket_events, n_jobs=n_jobs, progress=progress
     ):
-        frame = batch.to_pandas()
-        for horizon, values in bundle.predict_horizons(frame).items():
-            probability[horizon].append(values)
-        if bundle.value is not None:
-            values_of.append(np.column_stack(bundle.predict_value(frame)))
-        if told is not None:
-            told.see(frame)
-        if bundle.scorecard is not None:
-            points.append(bundle.scorecard.points(frame))
-    predicted = {
-        horizon: np.concatenate(values) if values else np.zeros(0) for horizon, values in probability.items()
-    }
-    p = predicted[bundle.horizon]
-    order = np.lexsort((np.arange(len(p)), -p))
-    name = f"p_convert_{bundle.horizon}"
+        yield first, scored
+
+
+def scores_table(
+    bundle: Bundle, observed: pa.Table, scored: ScoredRows, run_id: str, *, reasons: pa.Table | None = None
+) -> pa.Table:
+    """The published list of scored observations, most likely lead first: columns as :class:`Scores` documents.
+
+    ``observed`` has lead_id and cutoff, ``scored`` and ``reasons`` (columns of ``REASON_SCHEMA``, null where a lead is
+    not explained; None: no such columns) a row for each in the same order.
+    """
+    p = scored.probabilities[bundle.horizon]
     columns: dict[str, pa.Array] = {
-        "lead_id": observed.table["lead_id"].combine_chunks(),
-        "cutoff": observed.table["cutoff"].combine_chunks(),
+        "lead_id": observed["lead_id"].combine_chunks(),
+        "cutoff": observed["cutoff"].combine_chunks(),
         "run_id": pa.repeat(pa.scalar(run_id, pa.string()), len(p)),
         "model_name": pa.repeat(pa.scalar(bundle.name, pa.string()), len(p)),
         "model_version": pa.repeat(pa.scalar(bundle.digest, pa.string()), len(p)),
-        **{f"p_convert_{horizon}": pa.array(values, pa.float64()) for horizon, values in predicted.items()},
     }
-    last = next(reversed(columns))
-    if len(predicted) > 1:
-        last = "median_days_to_conversion"
-        columns[last] = pa.array(median_days(predicted), pa.float64(), from_pandas=True)
+    for horizon, values in scored.probabilities.items():
+        columns[f"p_convert_{horizon}"] = pa.array(values, pa.float64())
+    if scored.score is not None:
+        columns["score"] = pa.array(scored.score, pa.int16())
+    if len(scored.probabilities) > 1:
+        days = median_days(scored.probabilities)
+        columns["median_days_to_conversion"] = pa.array(days, pa.float64(), from_pandas=True)
+    order = np.lexsort((np.arange(len(p)), -p))
+    rank = np.empty(len(p), np.int64)
+    rank[order] = np.arange(1, len(p) + 1)
+    columns["rank"] = pa.array(rank)
+    amounts = (scored.value, scored.value_low, scored.value_high)
     if bundle.value is not None:
-        columns |= _value_columns(bundle, p, np.concatenate(values_of) if values_of else np.zeros((0, 3)))
-    if bundle.scorecard is not None:
-        total = np.concatenate(points) if points else np.zeros(0)
-        columns["scorecard_points"] = pa.array(total, pa.float64())
-        columns["scorecard_grade"] = pa.array(bundle.scorecard.grade(total), pa.string())
-    if told is not None:
-        columns |= told.columns(observed.table, p, bucket_events)
-    table = pa.table(columns).take(pa.array(order))
-    position = table.schema.get_field_index(last) + 1
-    table = table.add_column(position, "rank", pa.array(np.arange(1, len(p) + 1), pa.int64()))
-    return Scores(table, name, observed.excluded)
+        columns |= _value_columns(bundle, p, np.column_stack([each for each in amounts if each is not None]))
+    if scored.points is not None:
+        columns["scorecard_points"] = pa.array(scored.points, pa.float64())
+        columns["scorecard_grade"] = pa.array(scored.grades, pa.string())
+    if reasons is not None:
+        columns |= {name: reasons[name].combine_chunks() for name in REASON_SCHEMA.names}
+    return pa.table(columns).take(pa.array(order))
 
 
 def _value_columns(bundle: Bundle, p: np.ndarray, values: np.ndarray) -> dict[str, pa.Array]:

@@ -61,7 +61,7 @@ def train_as_of(history: History, project: Project, instant: datetime) -> tuple[
     )
     model = fit_conversion_model(training_set, settings.model)
     fitted_card = fit_scorecard(training_set, card) if card is not None else None
-    bundle = make_bundle(training_set, model, fitted_card)
+    bundle = make_bundle(training_set, model, fitted_card, with_profile=False)
     learnt = bundle.predict(training_set.part("development"))
     return bundle, (learnt, int(training_set.lead_ids("development").nunique()))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.load import Project, load_project
+from ..errors import BundleError
 from .common import StepProgress, new_run_id, part_of, read_history, silent
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def score(
 ) -> ScoringRun:
     """Score every open lead with a bundle folder, the bundle of a results folder, or that of an MLflow run.
 
-    Raises :class:`BundleError` if there is no usable bundle.
+    Raises :class:`BundleError` if there is no usable bundle, or the results folder is of an unfinished training.
     """
     from ..models.bundle import load_bundle
     from ..scoring.files import write_table
@@ -106,9 +107,19 @@ def _doubts(project: Project, history: History, as_of: datetime | None) -> list[
 
 
 def _bundle_folder(run: str, project: Project) -> Path:
-    """The bundle of a results folder if there is such a folder, else of the MLflow run of that id."""
-    if Path(run).is_dir():
-        return Path(run) / "bundle"
+    """The bundle of a results folder if there is such a folder, else of the MLflow run of that id.
+
+    A folder without metrics.json, which training writes last, is of a run that did not finish: its bundle was never
+    judged, or was altered by half.
+    """
+    folder = Path(run)
+    if folder.is_dir():
+        if not (folder / "metrics.json").is_file():
+            raise BundleError(
+                f"'{run}' holds no metrics.json, so its training has not finished, or failed: a model that was not "
+                "judged is not used to score. Train again, or name a finished run; a bundle folder is named by --bundle"
+            )
+        return folder / "bundle"
     from ..tracking.runs import fetch_bundle
 
     return fetch_bundle(run, project.config.tracking)

@@ -119,6 +119,7 @@ def train(
     """
     from ..config.against_history import check_against_history
     from ..models.bundle import write_bundle
+    from ..models.bundle_files import remove_bundle
     from ..models.scorecard import Scorecard
     from ..models.value_outliers import outlier_note
     from ..training.training_set import build_training_set
@@ -130,6 +131,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     for former in ("metrics.json", "report.html", "leakage.json"):
         (folder / former).unlink(missing_ok=True)
+    remove_bundle(folder / "bundle")
     progress("reading", 0.0)
     history = read_outcomes(project, quarantine=folder / "quarantine")
     check_against_history(settings, history)

@@ -35,7 +35,7 @@ LAYERS = (
 
 OWNERS = {
     "adbc_driver_postgresql": ("history", "scoring/publish"),
-    "duckdb": ("history", "scoring/publish", "scoring/ledger"),
+    "duckdb": ("history", "scoring/publish", "scoring/ledger", "scoring/forget"),
     "jinja2": ("evaluation/report", "monitoring"),
     "joblib": ("engines", "models"),
     "lightgbm": ("models",),

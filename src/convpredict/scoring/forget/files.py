@@ -1,0 +1,257 @@
+"""Rows of leads in files: found in every format that can be read, erased from Parquet and CSV."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import sqlite3
+import zipfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...files import replacing
+from .names import LeadNames
+
+_BATCH_ROWS = 65_536
+_CHUNK = 64 << 20
+_TEXT = frozenset(
+    (
+        ".json",
+        ".csv",
+        ".tsv",
+        ".txt",
+        ".html",
+        ".yaml",
+        ".yml",
+        ".md",
+        ".log",
+        ".jsonl",
+        ".prom",
+        ".py",
+        ".svg",
+        "",
+    )
+)
+_DUCKDB_MAGIC, _SQLITE_MAGIC, _PARQUET_MAGIC = b"DUCK", b"SQLite format 3\0", b"PAR1"
+
+
+def files_below(root: Path) -> Iterator[Path]:
+    """Every file below a folder, hidden ones too, or the file itself; symbolic links to folders are not followed."""
+    if root.is_file():
+        yield root
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        yield from (Path(folder) / name for name in sorted(names))
+
+
+def erase_rows(path: Path, names: LeadNames) -> int:
+    """Write a Parquet or CSV file anew without the rows of the leads; tells how many are gone.
+
+    A reader sees the old file or the new one. Other files are left alone.
+    """
+    kind = _kind(path)
+    if kind == "parquet":
+        return _erase_parquet(path, names)
+    return _erase_csv(path, names) if path.suffix in (".csv", ".tsv") else 0
+
+
+def count_found(path: Path, names: LeadNames) -> tuple[int, str]:
+    """How many rows, lines or places of a file hold one of the ids, and how it was looked at.
+
+    Tables are decoded and looked at value by value; of every file that is no table the bytes are looked at too.
+    """
+    kind = _kind(path)
+    if kind == "parquet":
+        rows = sum(int(names.in_table(table).sum()) for table in _parquet_tables(path))
+        return (rows, "rows") if rows else (_found_in_bytes(path, names), "bytes")
+    if kind == "database":
+        rows, within = _found_in_database(path, names)
+        stale = 0 if rows or within else _found_in_bytes(path, names, alone=False)
+        return (rows, "rows") if rows or not stale else (stale, "bytes")
+    if kind == "gzip":
+        with gzip.open(path, "rb") as packed:
+            return _found_in_text(packed.read().decode("utf-8", "replace"), names), "lines"
+    if kind == "zip":
+        with zipfile.ZipFile(path) as archive:
+            texts = (archive.read(member).decode("utf-8", "replace") for member in archive.namelist())
+            return sum(_found_in_text(text, names) for text in texts), "lines"
+    if kind == "csv":
+        rows = _count_csv(path, names)
+        return (rows, "rows") if rows else (_found_in_text(_read(path), names), "lines")
+    if kind == "text":
+        return _found_in_text(_read(path), names), "lines"
+    return _found_in_bytes(path, names), "bytes"
+
+
+def _kind(path: Path) -> str:
+    with open(path, "rb") as file:
+        head = file.read(16)
+    if head.startswith(_PARQUET_MAGIC):
+        return "parquet"
+    if head.startswith(_SQLITE_MAGIC) or head[8:12] == _DUCKDB_MAGIC:
+        return "database"
+    if head.startswith(b"\x1f\x8b"):
+        return "gzip"
+    if head.startswith(b"PK\x03\x04"):
+        return "zip"
+    if path.suffix in (".csv", ".tsv"):
+        return "csv"
+    return "text" if path.suffix.lower() in _TEXT else "other"
+
+
+def _parquet_tables(path: Path) -> Iterator[pa.Table]:
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+                yield pa.Table.from_batches([batch])
+    except pa.ArrowInvalid:
+        return
+
+
+def _erase_parquet(path: Path, names: LeadNames) -> int:
+    if not any(names.in_table(table).any() for table in _parquet_tables(path)):
+        return 0
+    erased = 0
+    with replacing(path) as partial:
+        mode = path.stat().st_mode
+        with pq.ParquetWriter(partial, pq.read_schema(path), compression="zstd") as writer:
+            for table in _parquet_tables(path):
+                gone = names.in_table(table)
+                erased += int(gone.sum())
+                writer.write_table(table.filter(pa.array(~gone)))
+        partial.chmod(mode & 0o777)
+    return erased
+
+
+def _csv_rows(path: Path, names: LeadNames) -> tuple[list[str], list[int]]:
+    """The lines of a CSV file with their ends, and which of them hold an id in a column of ids."""
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        lines = list(file)
+    delimiter = "\t" if path.suffix == ".tsv" else ","
+    head = next(csv.reader(lines[:1], delimiter=delimiter), [])
+    if len(head) == 1 and ";" in head[0]:
+        delimiter = ";"
+        head = next(csv.reader(lines[:1], delimiter=delimiter), [])
+    places = [i for i, name in enumerate(head) if name.strip().lower() in names.columns]
+    hits: list[int] = []
+    if not places:
+        return lines, hits
+    reader = csv.reader(lines, delimiter=delimiter)
+    begin = 0
+    wanted = set(names.ids)
+    for row in reader:
+        if begin and any(place < len(row) and row[place].strip() in wanted for place in places):
+            hits += range(begin, reader.line_num)
+        begin = reader.line_num
+    return lines, hits
+
+
+def _count_csv(path: Path, names: LeadNames) -> int:
+    return len(_csv_rows(path, names)[1])
+
+
+def _erase_csv(path: Path, names: LeadNames) -> int:
+    lines, hits = _csv_rows(path, names)
+    if not hits:
+        return 0
+    gone = set(hits)
+    with (
+        replacing(path) as partial,
+        open(partial, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        file.writelines(line for i, line in enumerate(lines) if i not in gone)
+        partial.chmod(path.stat().st_mode & 0o777)
+    return len(hits)
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _found_in_text(text: str, names: LeadNames) -> int:
+    if not names.in_text(text):
+        return 0
+    return sum(bool(names.in_text(line)) for line in text.splitlines()) or 1
+
+
+def _found_in_bytes(path: Path, names: LeadNames, *, alone: bool = True) -> int:
+    """How many of the ids stand in a file, read in pieces that overlap."""
+    longest = max((len(lead.encode()) for lead in names.telling), default=0) + 2
+    found: set[str] = set()
+    tail = b""
+    with open(path, "rb") as file:
+        while longest > 2 and (piece := file.read(_CHUNK)):
+            found.update(names.in_bytes(tail + piece, alone=alone))
+            tail = (tail + piece)[-longest:]
+    return len(found)
+
+
+def _found_in_database(path: Path, names: LeadNames) -> tuple[int, int]:
+    """Rows of a DuckDB or SQLite file that hold an id, and texts that hold one within something longer."""
+    with open(path, "rb") as file:
+        is_sqlite = file.read(16) == _SQLITE_MAGIC
+    return _found_in_sqlite(path, names) if is_sqlite else _found_in_duckdb(path, names)
+
+
+def _found_in_sqlite(path: Path, names: LeadNames) -> tuple[int, int]:
+    rows = within = 0
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (table,) in tables:
+            quoted = table.replace('"', '""')
+            cursor = connection.execute(f'SELECT * FROM "{quoted}"')
+            columns = [str(entry[0]).lower() for entry in cursor.description]
+            for row in cursor:
+                texts = [value for value in row if isinstance(value, str)]
+                is_id = any(
+                    str(value) in names.ids
+                    for name, value in zip(columns, row, strict=True)
+                    if name in names.columns
+                )
+                rows += is_id or any(text in names.words or names.in_text(text) for text in texts)
+                within += any(lead in text for text in texts for lead in names.telling)
+    return rows, within
+
+
+def _found_in_duckdb(path: Path, names: LeadNames) -> tuple[int, int]:
+    import duckdb
+
+    rows = within = 0
+    with closing(duckdb.connect(str(path), read_only=True)) as connection:
+        tables = connection.execute(
+            "SELECT database_name, schema_name, table_name FROM duckdb_tables() WHERE NOT internal"
+        ).fetchall()
+        for place in tables:
+            quoted = ".".join('"' + part.replace('"', '""') + '"' for part in place)
+            for batch in connection.sql(f"SELECT * FROM {quoted}").to_arrow_reader(_BATCH_ROWS):
+                table = pa.Table.from_batches([batch])
+                hits = names.in_table(table)
+                rows += int(hits.sum())
+                within += int(_texts_with(table.filter(pa.array(~hits)), names))
+    return rows, within
+
+
+def _texts_with(table: pa.Table, names: LeadNames) -> bool:
+    """Whether a text of the table holds a telling id within something longer."""
+    import pyarrow.compute as pc
+
+    for column in table.columns:
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            for lead in names.telling:
+                if pc.any(pc.match_substring(column, lead)).as_py():
+                    return True
+    return bool(np.any([_in_nested(column, names) for column in table.columns]))
+
+
+def _in_nested(column: pa.ChunkedArray, names: LeadNames) -> bool:
+    if not pa.types.is_nested(column.type):
+        return False
+    text = str(column.to_pylist())
+    return any(lead in text for lead in names.telling)

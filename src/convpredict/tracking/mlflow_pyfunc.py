@@ -22,7 +22,8 @@ def quiet() -> Iterator[None]:
 
 with quiet():
     from mlflow.models import Model, ModelSignature, set_model
-    from mlflow.pyfunc import PythonModel, PythonModelContext, save_model
+    from mlflow.pyfunc import save_model
+    from mlflow.pyfunc.model import PythonModel, PythonModelContext
     from mlflow.types.schema import AnyType, ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
 
 __all__ = [

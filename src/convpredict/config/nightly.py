@@ -6,29 +6,46 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from .base import PositiveDuration, Strict
+from .base import Duration, PositiveDuration, Strict
 from .gates import GatesConfig
 
 
+TableName = Annotated[str, Field(pattern=r"^[^.\x00]+(\.[^.\x00]+)?$", max_length=120)]
+"""A table, or ``schema.table``; a name with a dot in it is not possible."""
+
+
 class ParquetTarget(Strict):
-    """Files below a folder: ``runs/run_id=<id>/scores.parquet``, and ``latest.parquet``."""
+    """Files below a folder: ``runs/run_id=<id>/scores.parquet``, and ``latest.parquet``.
+
+    ``wait``: how long to wait for another process that publishes to the folder.
+    """
 
     parquet: str = "scores"
+    wait: PositiveDuration = Duration("1m")
 
 
 class DuckdbTarget(Strict):
-    """A table of a DuckDB database file, replaced in one transaction."""
+    """A table of a DuckDB database file, replaced in one transaction.
+
+    ``wait``: how long to wait for readers, who keep the file locked as long as they have it open.
+    """
 
     duckdb: str
-    table: str = "scores"
+    table: TableName = "scores"
+    wait: PositiveDuration = Duration("1m")
 
 
 class PostgresTarget(Strict):
     """A table of a PostgreSQL database, replaced in one transaction; the connection string is read from an
-    environment variable."""
+    environment variable.
+
+    ``wait``: how long to wait for a lock that somebody else holds; ``timeout``: how long one statement may take.
+    """
 
     postgres_env: str
-    table: str = "scores"
+    table: TableName = "scores"
+    wait: PositiveDuration = Duration("1m")
+    timeout: PositiveDuration = Duration("30m")
 
 
 Target = ParquetTarget | DuckdbTarget | PostgresTarget

@@ -1,0 +1,1 @@
+"""Where scores are published: Parquet files, a DuckDB file, a PostgreSQL table."""

@@ -1,0 +1,206 @@
+"""Scores as Parquet files: every run in a folder of its own, and the latest one under a fixed name."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ...errors import PublishError
+from ...files import replacing
+from .protocol import (
+    Publication,
+    Published,
+    as_text,
+    check_same,
+    check_scores,
+    decide,
+    done,
+    unowned,
+)
+
+RECORD = b"convpredict.publication"
+"""The key of a file's metadata under which the publication lies, as JSON."""
+
+_ROW_GROUP = 131_072
+_POLL_SECONDS = 0.2
+
+
+class ParquetPublisher:
+    """Scores below a folder: ``latest.parquet``, and ``runs/run_id=<id>/scores.parquet`` for every run.
+
+    ``latest.parquet`` is replaced by one rename: whoever has it open goes on reading the night it opened. The files of
+    runs lack the column ``run_id``, which readers of a Hive-partitioned folder get from the path. ``shown`` is the
+    name of the folder in messages; ``wait`` how many seconds to wait for another publication to the same folder.
+    """
+
+    def __init__(self, folder: Path, shown: str | None = None, wait: float = 60.0) -> None:
+        self.folder = folder
+        self._shown = shown or str(folder)
+        self._wait = wait
+
+    def describe(self) -> str:
+        """The folder in words."""
+        return f"Parquet files in {self._shown}"
+
+    def publish(self, scores: pa.Table, publication: Publication, *, older_ok: bool = False) -> Published:
+        """Write the run's file, then replace ``latest.parquet`` by one rename; see Publisher."""
+        check_scores(scores, publication)
+        with self._alone():
+            self._clean()
+            step = decide(publication, self.current(), self.describe(), older_ok=older_ok)
+            changed = False
+            if step != "unchanged":
+                changed = self._keep_run(scores, publication)
+            if step == "publish":
+                self._write(scores, publication, self._latest)
+                changed = True
+        return done(self.describe(), publication, changed=changed, current=step != "older")
+
+    def current(self) -> Publication | None:
+        """What ``latest.parquet`` says of itself."""
+        with self._explained():
+            try:
+                found = _record(self._latest)
+            except FileNotFoundError:
+                return None
+            except (pa.ArrowInvalid, ValueError, KeyError):
+                found = None
+        if found is None:
+            raise unowned(f"{self._shown}/{self._latest.name}")
+        return found
+
+    def erase(self, lead_ids: Sequence[object]) -> int:
+        """Rewrite every file that holds one of the leads, each in one step; see Publisher."""
+        wanted, removed = pa.array(as_text(lead_ids), pa.string()), 0
+        if not self.folder.is_dir():
+            return 0
+        with self._alone():
+            self._clean()
+            for path in self._files():
+                if not _hits(path, wanted):
+                    continue
+                table = _read(path)
+                kept = table.filter(pc.invert(_is_in(table["lead_id"], wanted)))
+                gone = table.num_rows - kept.num_rows
+                record = _record(path)
+                if record is None:
+                    raise unowned(self._name(path))
+                self._write(kept, record.without(gone), path)
+                removed += gone
+        return removed
+
+    def find(self, lead_ids: Sequence[object]) -> list[str]:
+        """The files that hold one of the leads."""
+        wanted = pa.array(as_text(lead_ids), pa.string())
+        with self._explained():
+            return [self._name(path) for path in self._files() if _hits(path, wanted)]
+
+    @property
+    def _latest(self) -> Path:
+        return self.folder / "latest.parquet"
+
+    def _name(self, path: Path) -> str:
+        return f"{self._shown}/{path.relative_to(self.folder).as_posix()}"
+
+    def _files(self) -> list[Path]:
+        runs = sorted(self.folder.glob("runs/run_id=*/scores.parquet"))
+        return [*runs, self._latest] if self._latest.exists() else runs
+
+    def _keep_run(self, scores: pa.Table, publication: Publication) -> bool:
+        path = self.folder / "runs" / f"run_id={publication.run_id}" / "scores.parquet"
+        try:
+            kept = _record(path)
+        except (FileNotFoundError, pa.ArrowInvalid, ValueError, KeyError):
+            kept = None
+        if kept is not None:
+            check_same(publication, kept, self._name(path))
+            if kept.rows + kept.erased == publication.rows:
+                return False
+        self._write(scores.drop_columns(["run_id"]), publication, path)
+        return True
+
+    def _write(self, table: pa.Table, publication: Publication, path: Path) -> None:
+        record = json.dumps(publication.to_dict(), ensure_ascii=False).encode()
+        table = table.replace_schema_metadata({RECORD: record})
+        with replacing(path) as partial:
+            pq.write_table(table, partial, compression="zstd", row_group_size=_ROW_GROUP)
+
+    def _clean(self) -> None:
+        """Remove what a killed publication left: parts of files, and folders of runs without a file."""
+        for pattern in (".*.partial", "runs/run_id=*/.*.partial"):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
+        for folder in self.folder.glob("runs/run_id=*"):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the folder's lock: the kernel lets go of it when its owner ends, however it ends."""
+        with self._explained():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                until = time.monotonic() + self._wait
+                while not _locked(descriptor):
+                    if time.monotonic() >= until:
+                        raise PublishError(
+                            f"{self.describe()}: another process has been publishing to this folder for more than "
+                            f"{self._wait:g} s. Wait until it ends, or end it, and run again."
+                        )
+                    time.sleep(_POLL_SECONDS)
+                yield
+            finally:
+                os.close(descriptor)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+            raise PublishError(
+                f"{self.describe()}: {reason.splitlines()[0]}. Readers still see what they saw. Check the disk, its "
+                "free space and the rights on the folder, and run again."
+            ) from error
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _record(path: Path) -> Publication | None:
+    """The publication in a file's metadata, its rows those that the file really has."""
+    metadata = pq.read_metadata(path)
+    record = (metadata.metadata or {}).get(RECORD)
+    if record is None:
+        return None
+    content = json.loads(record)
+    return Publication.from_dict({**content, "rows": metadata.num_rows})
+
+
+def _hits(path: Path, wanted: pa.Array) -> bool:
+    return bool(pc.any(_is_in(_read(path, ["lead_id"])["lead_id"], wanted)).as_py())
+
+
+def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """The file alone, without the run_id that its folder's name would add."""
+    with pq.ParquetFile(path) as file:
+        return file.read(columns)
+
+
+def _is_in(lead_id: pa.ChunkedArray, wanted: pa.Array) -> pa.ChunkedArray:
+    return pc.is_in(pc.cast(lead_id, pa.string()), value_set=wanted)

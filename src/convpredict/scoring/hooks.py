@@ -17,12 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from http.client import HTTPException
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..config.nightly import HookConfig
-
-Outcome = Literal["published", "warned", "stopped", "failed"]
 
 _DEFAULT_TIMEOUT_SECONDS = 30.0
 _LONGEST_PAUSE_SECONDS = 30.0
@@ -30,14 +28,17 @@ _LONGEST_PAUSE_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class HookResult:
-    """What became of a hook: ``hook`` names the program or the variable that holds the address, never the address or
-    arguments, which may be secret."""
+    """What became of a hook.
+
+    ``hook`` and ``message`` name the program or the variable that holds the address, never the address or arguments,
+    which may be secret.
+    """
 
     hook: str
     ok: bool
     attempts: int
     seconds: float
-    detail: str
+    message: str
 
     def to_dict(self) -> dict[str, Any]:
         """For the manifest and the log."""
@@ -51,37 +52,38 @@ class _Attempt:
     again: bool = False
 
 
-def hook_payload(manifest: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
-    """What a hook is told: run, status, gates and counts; no lead, and no text of an error (docs/reference/gates.md).
+def hook_payload(manifest: Mapping[str, Any], outcome: str, exit_code: int) -> dict[str, Any]:
+    """What a hook is told: run, status, gates and counts (docs/reference/gates.md).
 
-    >>> hook_payload({"run_id": "demo-20250601T000000Z", "name": "demo", "status": "failed"}, "failed")["status"]
+    No lead, and so no text of an error, which may name one: the exit code tells its sort, the log the rest.
+
+    >>> hook_payload({"run_id": "demo-20250601T000000Z", "name": "demo", "status": "failed"}, "failed", 3)["status"]
     'failed'
     """
     model = manifest.get("model") or {}
     gates = [gate if isinstance(gate, Mapping) else asdict(gate) for gate in manifest.get("gates") or ()]
+    named = ("run_id", "name", "status", "cutoff", "started_at", "finished_at")
     shown = ("gate", "verdict", "message", "value", "warn", "stop", "unit")
     return {
         "format": 1,
         "outcome": outcome,
-        **{
-            key: manifest.get(key)
-            for key in ("run_id", "name", "status", "cutoff", "started_at", "finished_at")
-        },
+        "exit_code": exit_code,
+        **{key: manifest.get(key) for key in named},
         "model": {key: model.get(key) for key in ("name", "version")},
         "leads": manifest.get("leads"),
         "excluded": dict(manifest.get("excluded") or {}),
         "expected_conversions": manifest.get("expected_conversions"),
         "gates": [{key: gate.get(key) for key in shown} for gate in gates],
         "waived": sorted(manifest.get("waived") or {}),
-        "error": _error_type(manifest.get("error")),
     }
 
 
 def call_hooks(
-    hooks: Sequence[HookConfig], outcome: Outcome, payload: Mapping[str, Any], *, first_pause: float = 1.0
+    hooks: Sequence[HookConfig], outcome: str, payload: Mapping[str, Any], *, first_pause: float = 1.0
 ) -> list[HookResult]:
-    """Call every hook whose ``on`` names the outcome, one after the other; a night that published with warnings also
-    calls those of ``published``.
+    """Call every hook whose ``on`` names the outcome (published, warned, stopped, failed), one after the other.
+
+    A night that was published with warnings (``warned``) calls those of ``published`` too.
 
     A failed try is repeated after a pause (``first_pause`` seconds, then twice as long each time, 30 s at most) where
     another one may help: a command that failed or timed out, a webhook that could not be reached, timed out or
@@ -110,7 +112,7 @@ def _called(hook: HookConfig, payload: Mapping[str, Any], pause: float) -> HookR
             last = _Attempt(False, f"could not be called ({type(error).__name__})")
         if last.ok or not last.again:
             break
-    return HookResult(name, last.ok, attempts, round(time.monotonic() - begin, 3), last.detail)
+    return HookResult(name, last.ok, attempts, round(time.monotonic() - begin, 3), f"{name} {last.detail}")
 
 
 def _run(command: Sequence[str], body: bytes, limit: float) -> _Attempt:
@@ -207,11 +209,3 @@ def _within(limit: float, ask: Callable[[], _Attempt]) -> _Attempt:
 
 def _timed_out(limit: float) -> _Attempt:
     return _Attempt(False, f"did not answer within {limit:g} s", again=True)
-
-
-def _error_type(error: Any) -> str | None:
-    """The name of an error's class: its text may name a lead."""
-    if error is None:
-        return None
-    named = error.get("type") if isinstance(error, Mapping) else str(error).partition(":")[0]
-    return named if isinstance(named, str) and named.isidentifier() else "Error"

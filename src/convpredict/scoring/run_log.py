@@ -14,7 +14,7 @@ from typing import Any, Literal, TextIO
 
 Level = Literal["info", "warning", "error"]
 
-TEXT_FIELDS = ("message", "error", "reason")
+TEXT_FIELDS = ("message", "error", "reason", "target")
 """The fields that may hold a sentence: what the program itself says, not what it read."""
 
 REFUSED = "(refused: no id, count or duration)"
@@ -22,14 +22,15 @@ REFUSED = "(refused: no id, count or duration)"
 
 _ID = re.compile(r"[\w.:/+=,\-]{0,200}")
 _LONGEST_TEXT = 2_000
-_OWN = frozenset({"time", "level", "event", "run_id"})
+_OWN = frozenset({"time", "level", "event"})
+_BAD_EVENTS = frozenset({"failed", "stopped"})
 
 
 class RunLog:
     """Writes events to ``stream`` (default: standard error), one line each, at once.
 
     A field may be a number, an instant, a truth value, a list of these, or a word without spaces, such as an id; a
-    sentence only in ``message``, ``error`` and ``reason``. Anything else is replaced by ``REFUSED``: a lead's name or
+    sentence only in ``message``, ``error``, ``reason`` and ``target``. Anything else is replaced by ``REFUSED``: a lead's name or
     address must not get into a log by mistake, and a mistake in a log line must not end a night. A stream that was
     closed is no reason to stop either.
 
@@ -56,10 +57,10 @@ class RunLog:
         """The same log, whose lines carry a run's id."""
         return RunLog(self.json, self._stream, run_id=run_id, clock=self._clock)
 
-    def event(self, event: str, /, *, level: Level = "info", **fields: Any) -> None:
-        """Write one line; never raises."""
+    def event(self, event: str, /, *, level: Level | None = None, **fields: Any) -> None:
+        """Write one line; never raises. ``level``: else what the event, a ``verdict`` or an ``exit_code`` says."""
         try:
-            line = self._line(event, level, fields)
+            line = self._line(event, level or _level(event, fields), fields)
         except Exception as error:
             line = self._line("log_line_lost", "error", {"error": type(error).__name__})
         with self._lock:
@@ -91,6 +92,17 @@ class RunLog:
             self._stream.flush()
         except (OSError, ValueError):
             _give_up(self._stream)
+
+
+def _level(event: str, fields: dict[str, Any]) -> Level:
+    if (
+        event in _BAD_EVENTS
+        or event.endswith("_failed")
+        or fields.get("verdict") == "stop"
+        or fields.get("exit_code")
+    ):
+        return "error"
+    return "warning" if fields.get("verdict") == "warn" else "info"
 
 
 def _admitted(name: str, value: Any) -> Any:

@@ -113,7 +113,7 @@ def share_interval(count: int, rows: int, alpha: float) -> tuple[float, float]:
     """A share's lower and upper limit by Wilson's interval, each passed by chance with ``alpha``; (0, 1) for no rows.
 
     >>> [round(limit, 2) for limit in share_interval(2, 5, 0.001)], share_interval(0, 0, 0.001)
-    ([0.06, 0.88], (0.0, 1.0))
+    ([0.06, 0.87], (0.0, 1.0))
     """
     if not rows:
         return 0.0, 1.0

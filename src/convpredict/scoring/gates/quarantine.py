@@ -14,20 +14,14 @@ _FEWEST_BAD = 5
 _FEWEST_NEW_BAD = 20
 
 
-def quarantine_counts(validation: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Rows ``read`` and ``bad`` by table, from ``ValidationReport.to_dict()``: what a manifest keeps of it.
+def row_counts(tables: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Rows and ``bad`` rows by table, from the ``tables`` of ``ValidationReport.to_dict()``; copies do not count.
 
-    >>> table = {"read": 10, "quarantined": {"unknown lead": 2, "after known_until": 3}}
-    >>> quarantine_counts({"tables": {"interactions": table}})
-    {'interactions': {'read': 10, 'bad': 2}}
+    >>> table = {"accepted": 5, "quarantined": {"unknown lead": 2, "after known_until": 3}}
+    >>> row_counts({"interactions": table})
+    {'interactions': {'rows': 10, 'bad': 2}}
     """
-    return {
-        name: {
-            "read": int(table["read"]),
-            "bad": sum(int(count) for reason, count in table["quarantined"].items() if reason not in NOT_BAD),
-        }
-        for name, table in validation["tables"].items()
-    }
+    return {name: _counted(int(table["accepted"]), table["quarantined"]) for name, table in tables.items()}
 
 
 def judge_quarantine(evidence: Evidence) -> GateResult:
@@ -40,9 +34,9 @@ def judge_quarantine(evidence: Evidence) -> GateResult:
         return off(GATE)
     if not facts.validation.get("tables"):
         return not_judged(GATE, "there is no report of the validation of the data")
-    counts = quarantine_counts(facts.validation)
+    counts = row_counts(facts.validation["tables"])
     shares = {
-        name: count["bad"] / count["read"] for name, count in counts.items() if count["bad"] >= _FEWEST_BAD
+        name: count["bad"] / count["rows"] for name, count in counts.items() if count["bad"] >= _FEWEST_BAD
     }
     fresh = _shares_of_new_rows(counts, _former(facts.last))
     worst, share = max(shares.items(), key=lambda item: item[1], default=("", 0.0))
@@ -63,27 +57,33 @@ def judge_quarantine(evidence: Evidence) -> GateResult:
     return result
 
 
-def _former(last: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """The counts that the last published night kept; empty where it kept none."""
-    kept = ((last or {}).get("data") or {}).get("quarantine")
-    return kept if isinstance(kept, Mapping) else {}
+def _former(last: Mapping[str, Any] | None) -> dict[str, dict[str, int]]:
+    """The same counts of the last published night, by the ``data`` of its manifest; empty where that is no help."""
+    data = (last or {}).get("data") or {}
+    accepted, quarantined = data.get("counts") or {}, data.get("quarantine") or {}
+    return {name: _counted(int(count), quarantined.get(name) or {}) for name, count in accepted.items()}
+
+
+def _counted(accepted: int, quarantined: Mapping[str, int]) -> dict[str, int]:
+    bad = sum(int(count) for reason, count in quarantined.items() if reason not in NOT_BAD)
+    return {"rows": accepted + sum(map(int, quarantined.values())), "bad": bad}
 
 
 def _shares_of_new_rows(
-    counts: Mapping[str, Mapping[str, int]], former: Mapping[str, Any]
+    counts: Mapping[str, Mapping[str, int]], former: Mapping[str, Mapping[str, int]]
 ) -> dict[str, float]:
     """The share of bad rows among those that each table gained; only of tables that grew, with enough bad ones."""
     shares = {}
     for name, count in counts.items():
         before = former.get(name)
-        if not isinstance(before, Mapping) or not {"read", "bad"} <= before.keys():
+        if before is None:
             continue
-        gained, bad = count["read"] - int(before["read"]), count["bad"] - int(before["bad"])
+        gained, bad = count["rows"] - before["rows"], count["bad"] - before["bad"]
         if gained > 0 and bad >= _FEWEST_NEW_BAD:
             shares[name] = min(1.0, bad / gained)
     return shares
 
 
 def _table_text(name: str, count: Mapping[str, int], new: float | None) -> str:
-    text = f"{percent(count['bad'] / count['read'])} of {count['read']:,} rows of {name} break the contract"
+    text = f"{percent(count['bad'] / count['rows'])} of {count['rows']:,} rows of {name} break the contract"
     return text if new is None else f"{text} ({percent(new)} of the new ones)"

@@ -1,5 +1,10 @@
 """The errors that convpredict raises on purpose, each with the exit code that the command line gives it."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
 
 class ConvpredictError(Exception):
     """Base of every error raised on purpose: the message says what, got, why it matters, what to do next.
@@ -60,9 +65,16 @@ class PublishError(ConvpredictError):
 
 
 class PromotionError(ConvpredictError):
-    """The challenger was not promoted: the rule of the configuration does not hold (exit code 10)."""
+    """The challenger was not promoted: the rule of the configuration does not hold (exit code 10).
+
+    ``details`` has the figures for machines.
+    """
 
     exit_code = 10
+
+    def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.details: Mapping[str, Any] = details or {}
 
 
 class RegistryError(ConvpredictError):
@@ -70,3 +82,9 @@ class RegistryError(ConvpredictError):
     code 11)."""
 
     exit_code = 11
+
+
+class MonitoringError(ConvpredictError):
+    """Scores are published, but what should watch over them failed (exit code 12)."""
+
+    exit_code = 12

@@ -1,0 +1,65 @@
+"""The command of every night: nightly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .app import AsJson, ConfigPath, DataDir, Overrides, app, parse_instant, show
+
+
+@app.command(short_help="Score, check and publish: what runs every night.")
+def nightly(
+    config: ConfigPath,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", help="The night's cutoff (default: the last passed nightly.at).")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="Fill in all nights from this day on (with --to).")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", help="The last day to fill in.")] = None,
+    every: Annotated[str | None, typer.Option(help="With --from: only every so many days, like 7d.")] = None,
+    again: Annotated[
+        str | None, typer.Option(help="Publish a published night once more, for this reason.")
+    ] = None,
+    waive: Annotated[
+        list[str] | None,
+        typer.Option(help="GATE=REASON: a gate that may not stop this run. May be repeated."),
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Score with this bundle folder, not the champion.")
+    ] = None,
+    run: Annotated[Path | None, typer.Option(help="Score with the bundle of this results folder.")] = None,
+    data: DataDir = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score every open lead with the champion, judge the scores, publish them to every target.
+
+    Exit codes: 0 published (or published before); 7 stopped by a gate; 8 another run is at work; 9 not published
+    everywhere; 12 published, but not monitored; 3, 5, 11 no data, bundle or champion; 130 interrupted. The log goes to
+    standard error.
+    """
+    from .. import workflows
+
+    nights = workflows.nightly(
+        config,
+        as_of=parse_instant(as_of, "--as-of"),
+        start=parse_instant(start, "--from"),
+        end=parse_instant(end, "--to"),
+        every=every,
+        again=again,
+        waive=waive or (),
+        bundle=bundle,
+        run=run,
+        data=data,
+        overrides=overrides or (),
+    )
+    if as_json:
+        typer.echo(json.dumps([night.to_dict() for night in nights], default=str))
+    else:
+        show(*(night.text for night in nights))
+    raise typer.Exit(workflows.worst_exit_code(nights))

@@ -1,0 +1,142 @@
+"""What the nights of one call share, and how each of them is told to the log, the hooks and the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from ...config.load import Project
+from ...config.nightly import NightlyConfig
+from ...history.history import History
+from ..hooks import call_hooks, hook_payload
+from ..ledger.ledger import Ledger
+from ..prometheus import write_prometheus
+from ..run_log import Level, RunLog
+from .model import ModelChooser
+from .state import NightFolder
+
+Outcome = Literal["published", "already published", "stopped", "failed"]
+AfterNight = Callable[["Session", Mapping[str, Any]], None]
+"""What is done once a night is published: monitoring. What it raises does not undo the publication."""
+
+
+@dataclass(frozen=True)
+class NightRun:
+    """How one night ended; ``manifest`` is that of the night, empty where there is none.
+
+    ``message`` is what the operator is told: of a stop the reasons, of a failure the error. ``exit_code`` is the one
+    of this night alone.
+    """
+
+    run_id: str
+    cutoff: datetime
+    outcome: Outcome
+    manifest: Mapping[str, Any] = field(repr=False, default_factory=dict)
+    message: str = ""
+    exit_code: int = 0
+
+    @property
+    def text(self) -> str:
+        """What happened, for people."""
+        if self.outcome == "already published":
+            return self.message
+        if self.outcome != "published":
+            return f"{self.outcome.upper()}: {self.message}"
+        doubts = [gate["message"] for gate in self.manifest.get("gates", []) if gate["verdict"] == "warn"]
+        lines = [
+            f"{self.run_id}: {self.manifest['leads']:,} open leads scored as of {self.cutoff:%Y-%m-%d %H:%M} UTC, "
+            f"{self.manifest['expected_conversions']:.1f} conversions expected",
+            *(f"  published to {target['target']}" for target in self.manifest.get("targets", [])),
+            *(f"! {doubt}" for doubt in (*doubts, *self.manifest.get("warnings", []))),
+        ]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For machines: without the manifest's bulk."""
+        return {
+            "run_id": self.run_id,
+            "cutoff": self.cutoff.isoformat(),
+            "outcome": self.outcome,
+            "leads": self.manifest.get("leads"),
+            "gates": self.manifest.get("gates", []),
+            "targets": self.manifest.get("targets", []),
+            "message": self.message,
+            "exit_code": self.exit_code,
+        }
+
+
+@dataclass(frozen=True)
+class Session:
+    """The project, its nightly folder, and the parts that every night works with.
+
+    ``read`` gives the history, read once for all nights when the first one asks, with the folder for rows
+    that break the contract. ``waived``: gates that may stop no
+    night of this call, with the reason. ``afterwards``: these nights are filled in later than they were. ``clock``
+    tells the time for manifests, and for nothing that is published.
+    """
+
+    project: Project
+    folder: NightFolder
+    choose_model: ModelChooser
+    read: Callable[[Path], History]
+    log: RunLog
+    waived: Mapping[str, str] = field(default_factory=dict)
+    again: str | None = None
+    afterwards: bool = False
+    after_night: AfterNight | None = None
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    @property
+    def settings(self) -> NightlyConfig:
+        """The section ``nightly`` of the configuration."""
+        return self.project.config.nightly
+
+    @property
+    def base_folder(self) -> Path:
+        """The folder that relative paths of the section ``nightly`` start from."""
+        return self.project.path.parent
+
+    @property
+    def ledger(self) -> Ledger:
+        """The project's ledger."""
+        return Ledger(self.folder.root / "ledger")
+
+    def now(self) -> str:
+        """The present instant, for a manifest."""
+        return self.clock().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def event(self, event: str, run_id: str, *, level: Level = "info", **fields: Any) -> None:
+        """Write a line of a night's log."""
+        self.log.of_run(run_id).event(event, level=level, **fields)
+
+    def tell(self, manifest: Mapping[str, Any], exit_code: int) -> None:
+        """Write the metrics file and call the hooks for a night that has ended; what fails of it is logged.
+
+        The metrics tell of the latest night: one that is filled in behind it does not touch them.
+        """
+        run_id = str(manifest["run_id"])
+        if self.settings.prometheus is not None and manifest.get("current", True):
+            try:
+                write_prometheus(self.base_folder / self.settings.prometheus, manifest, exit_code)
+            except OSError as error:
+                reason = error.strerror or type(error).__name__
+                self.event("metrics_failed", run_id, level="warning", message=reason)
+        outcome = "warned" if _is_doubtful(manifest) else manifest["status"]
+        for result in call_hooks(self.settings.hooks, outcome, hook_payload(manifest, outcome, exit_code)):
+            self.event(
+                "hook",
+                run_id,
+                level="info" if result.ok else "warning",
+                ok=result.ok,
+                attempts=result.attempts,
+                seconds=result.seconds,
+                message=result.message,
+            )
+
+
+def _is_doubtful(manifest: Mapping[str, Any]) -> bool:
+    doubtful = any(gate["verdict"] in ("warn", "stop") for gate in manifest.get("gates", []))
+    return manifest["status"] == "published" and (doubtful or bool(manifest.get("warnings")))

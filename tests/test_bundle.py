@@ -20,8 +20,10 @@ from convpredict.errors import BundleError
 from convpredict.features.feature_set import FeatureSet
 from convpredict.features.vocabulary import Vocabularies
 from convpredict.models.bundle import Bundle, load_bundle, write_bundle
-from convpredict.models.bundle_files import digest_of
+from convpredict.models.bundle_files import digest_of, remove_bundle
 from convpredict.models.conversion import ConversionModel
+from convpredict.models.profile import Profile
+from convpredict.models.profile_learning import learn_profile
 from convpredict.models.scorecard import Scorecard
 from convpredict.models.shap import TreeExplainer
 from convpredict.models.tree_check import check_trees
@@ -66,7 +68,9 @@ def make_bundle(**changes):
     settings = {"seeds": 2, "n_estimators": 15, "num_leaves": 4, "logistic_weight": 0.3}
     model = ConversionModel(**{**settings, **changes}).fit(X, y, calibration=(later_X, later_y, None))
     card = Scorecard.from_yaml(CARD).bind(feature_set()).fit(X, y)
-    return Bundle("demo", model, feature_set(), Duration("30d"), card, "0" * 64)
+    p = model.predict_proba(later_X)[:, 1]
+    profile = learn_profile(model.encoder_.columns, model.encoder_.encode(later_X), p, parts=("test",))
+    return Bundle("demo", model, feature_set(), Duration("30d"), card, "0" * 64, profile=profile)
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +120,9 @@ def test_a_loaded_bundle_predicts_to_the_bit(tmp_path, calibrator, weight, monke
     assert loaded.model.get_params() == made.model.get_params()
     assert (loaded.horizon, loaded.name, loaded.created_from) == (made.horizon, made.name, made.created_from)
     assert loaded.feature_set == made.feature_set
+    assert loaded.profile.to_dict() == made.profile.to_dict()
+    p = made.predict(X)
+    assert loaded.profile.score(p).tobytes() == made.profile.score(p).tobytes()
 
 
 def test_the_same_inputs_give_the_same_bytes(folder, tmp_path):
@@ -145,6 +152,7 @@ def test_a_bundle_is_text_without_pickle_or_clock(folder):
         "calibrator.json",
         "features.json",
         "logistic.json",
+        "profile.json",
         "schema.json",
         "scorecard.json",
         "scorecard.yaml",
@@ -367,6 +375,73 @@ def test_only_a_bundle_is_replaced(bundle, folder, tmp_path):
     with pytest.raises(BundleError, match="something else than a bundle"):
         write_bundle(tmp_path / "thesis", bundle)
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "x"
+
+
+def test_a_bundle_without_a_profile_is_one(bundle, tmp_path):
+    without = replace(bundle, profile=None)
+    write_bundle(tmp_path / "b", without)
+    loaded = load_bundle(tmp_path / "b")
+    assert loaded.profile is None
+    assert "profile.json" not in loaded.files
+    assert loaded.digest == without.digest != bundle.digest
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("{}", "profile cannot be read"),
+        ("[]", "no JSON object"),
+        ("{", "not JSON"),
+    ],
+)
+def test_a_resealed_profile_that_is_none_is_refused(folder, text, match):
+    reseal(folder, **{"profile.json": text})
+    with pytest.raises(BundleError, match=match):
+        load_bundle(folder)
+
+
+def test_a_profile_of_other_columns_is_refused(bundle, folder):
+    stored = bundle.profile.to_dict()
+    first = bundle.profile.columns[0].name
+    text = json.dumps(stored).replace(json.dumps(first), json.dumps("other"))
+    with pytest.raises(BundleError, match="of other columns"):
+        replace(bundle, profile=Profile.from_dict(json.loads(text))).digest  # noqa: B018
+    reseal(folder, **{"profile.json": text})
+    with pytest.raises(BundleError, match="of other columns"):
+        load_bundle(folder)
+
+
+def test_a_bundle_is_removed_and_nothing_else(folder, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("x")
+    with pytest.raises(BundleError, match="something else than a bundle"):
+        remove_bundle(tmp_path / "thesis")
+    (tmp_path / "link").symlink_to(folder)
+    remove_bundle(tmp_path / "link")
+    assert load_bundle(folder).name == "demo"
+    remove_bundle(folder)
+    remove_bundle(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
+
+
+def test_a_removal_that_was_interrupted_leaves_no_bundle_and_can_be_repeated(folder, monkeypatch):
+    unlink, left = os.unlink, 3
+
+    def fail(path, **options):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError("killed")
+        unlink(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", fail)
+        with pytest.raises(OSError, match="killed"):
+            remove_bundle(folder)
+    with pytest.raises(BundleError, match="lacks"):
+        load_bundle(folder)
+    remove_bundle(folder)
+    assert not folder.exists()
 
 
 def test_no_bundle_there(tmp_path):

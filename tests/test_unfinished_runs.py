@@ -1,0 +1,72 @@
+"""A training run that did not finish leaves nothing that could be scored with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from convpredict.errors import BundleError, DataError
+from convpredict.models.bundle import write_bundle
+from convpredict.workflows.scoring import score
+from convpredict.workflows.training import train
+from test_bundle import make_bundle
+
+CONFIG = """
+name: tests
+sources: {leads: {file: leads.csv}, events: {file: events.csv}}
+history: {leads: {source: leads}, interactions: {source: events}, conversions: {source: events}}
+observations: {cutoffs: {every: 7d}}
+labels: {horizons: [30d]}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A configuration whose data is not there, so that every run fails where it reads."""
+    path = tmp_path / "tests.yaml"
+    path.write_text(CONFIG, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    """What scoring needs of a finished run: a bundle, and the metrics that are written last."""
+    folder = tmp_path / "run"
+    write_bundle(folder / "bundle", make_bundle(n_estimators=3, seeds=1, logistic_weight=0.0, n_jobs=1))
+    (folder / "metrics.json").write_text(json.dumps({}))
+    return folder
+
+
+def test_a_finished_run_is_scored_with_until_its_metrics_are_gone(config: Path, finished: Path) -> None:
+    out = finished.parent / "scores.parquet"
+    with pytest.raises(
+        DataError, match=r"leads\.csv|events\.csv"
+    ):  # the bundle was taken, the data is missed
+        score(config, out, run=str(finished))
+    (finished / "metrics.json").unlink()
+    with pytest.raises(BundleError, match=r"holds no metrics\.json, so its training has not finished"):
+        score(config, out, run=str(finished))
+    with pytest.raises(
+        DataError, match=r"leads\.csv|events\.csv"
+    ):  # who names the bundle itself knows what they do
+        score(config, out, bundle=finished / "bundle")
+    assert not out.exists()
+
+
+def test_training_that_fails_leaves_no_former_bundle_in_its_folder(config: Path, finished: Path) -> None:
+    with pytest.raises(DataError, match=r"leads\.csv|events\.csv"):
+        train(config, out=finished, track=False)
+    assert not (finished / "bundle").exists()
+    assert not (finished / "metrics.json").exists()
+    with pytest.raises(BundleError, match="has not finished"):
+        score(config, finished.parent / "scores.parquet", run=str(finished))
+
+
+def test_what_is_no_bundle_stops_training_before_it_begins(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "run" / "bundle").mkdir(parents=True)
+    (tmp_path / "run" / "bundle" / "notes.txt").write_text("x")
+    with pytest.raises(BundleError, match="something else than a bundle"):
+        train(config, out=tmp_path / "run", track=False)
+    assert (tmp_path / "run" / "bundle" / "notes.txt").read_text() == "x"

@@ -117,7 +117,7 @@ class Profile:
             if edges is None:
                 count_categories(values, own)
             else:
-                count_numbers(values, edges, len(column.edges), own)
+                count_numbers(values, edges, own)
             counts[column.name] = own
         bins = np.searchsorted(np.asarray(self.score_edges, np.float64), np.asarray(p), side="right")
         scores = np.bincount(bins, minlength=len(self.score_edges) + 1).astype(np.int64)
@@ -158,7 +158,7 @@ class Profile:
     def _layout(self) -> tuple[tuple[int, npt.NDArray[np.float32] | None], ...]:
         """Position of each column in the matrix, and a number's edges as the kernel reads them."""
         return tuple(
-            (place, None if column.type == "category" else _padded(column.edges))
+            (place, None if column.type == "category" else _narrow(column.edges))
             for place, column in enumerate(self.columns)
         )
 
@@ -234,14 +234,12 @@ def stability_of(profile: Profile, counts: ProfileCounts) -> dict[str, float]:
     return {**columns, SCORE: stability_index(known.scores, counts.scores)}
 
 
-def _padded(edges: Iterable[float]) -> npt.NDArray[np.float32]:
-    """The smallest float32 at or above each edge, filled up with infinity to one less than a power of two."""
+def _narrow(edges: Iterable[float]) -> npt.NDArray[np.float32]:
+    """The smallest float32 at or above each edge: no float32 lies between the two."""
     exact = np.asarray(list(edges), np.float64)
     with np.errstate(over="ignore"):
         narrow = exact.astype(np.float32)
-    narrow = np.where(narrow < exact, np.nextafter(narrow, np.float32(np.inf)), narrow)
-    missing = (1 << max(1, len(narrow).bit_length())) - 1 - len(narrow)
-    return np.concatenate([narrow, np.full(missing, np.inf, np.float32)]).astype(np.float32)
+    return np.where(narrow < exact, np.nextafter(narrow, np.float32(np.inf)), narrow).astype(np.float32)
 
 
 def _column_to_dict(column: ColumnProfile) -> dict[str, Any]:

@@ -11,48 +11,57 @@ HASH_START = np.uint64(0x9E3779B97F4A7C15)
 HASH_FACTOR = np.uint64(0xBF58476D1CE4E5B9)
 """Start and odd factor of the hash; both are constants of splitmix64 (Steele, Lea and Flood, 2014)."""
 
+BLOCK = 4_096
+"""Rows that are counted together: their places stay in cache meanwhile."""
+
 _SHIFT = np.uint64(32)
 _SIZE = np.uint32(0x7FFFFFFF)
 _INFINITE, _MISSING = np.uint32(0x7F800000), np.uint32(0x7FC00000)
 
 
 @njit(cache=True, nogil=True)
-def count_numbers(values: Any, edges: Any, n_edges: int, counts: Any) -> None:
-    """Add each value to its bin: the number of edges at or below it, or the last bin where it is NaN.
+def count_numbers(values: Any, edges: Any, counts: Any) -> None:
+    """Add each value (float32) to its bin: the number of edges at or below it, or the last bin where it is NaN.
 
-    ``edges`` (float32) ascend and are filled up with infinity to one less than a power of two, of which the first
-    ``n_edges`` count; ``counts`` (int64) has one place more than there are bins of numbers.
+    ``counts`` (int64) has one place more than there are bins of numbers. All edges are compared with a block of rows
+    at once, which for so few is quicker than a search.
     """
-    half = (len(edges) + 1) >> 1
-    other = np.zeros_like(counts)
-    for r in range(len(values)):
-        value = values[r]
-        place = 0
-        step = half
-        while step > 0:
-            place += step if edges[place + step - 1] <= value else 0
-            step >>= 1
-        place = min(place, n_edges)
-        if value != value:
-            place = n_edges + 1
-        if r & 1:
-            other[place] += 1
-        else:
-            counts[place] += 1
-    for place in range(len(counts)):
-        counts[place] += other[place]
+    place = np.empty(BLOCK, np.int32)
+    for begin in range(0, len(values), BLOCK):
+        own = values[begin : begin + BLOCK]
+        for r in range(len(own)):
+            place[r] = len(edges) + 1 if own[r] != own[r] else 0
+        for k in range(len(edges)):
+            edge = edges[k]
+            for r in range(len(own)):
+                place[r] += own[r] >= edge
+        _tally(place[: len(own)], counts)
 
 
 @njit(cache=True, nogil=True)
 def count_categories(values: Any, counts: Any) -> None:
-    """Add each code to its bin; NaN and codes that are none of a category go into the last."""
-    last = len(counts) - 1
-    for r in range(len(values)):
-        value = values[r]
-        place = last
-        if value >= 0.0 and value < last:
-            place = int(value)
-        counts[place] += 1
+    """Add each code (a float32) to its bin; NaN and codes that are none of a category go into the last."""
+    place = np.empty(BLOCK, np.int32)
+    last = np.float32(len(counts) - 1)
+    for begin in range(0, len(values), BLOCK):
+        own = values[begin : begin + BLOCK]
+        for r in range(len(own)):
+            place[r] = np.int32(own[r]) if own[r] >= 0.0 and own[r] < last else np.int32(last)
+        _tally(place[: len(own)], counts)
+
+
+@njit(cache=True, nogil=True)
+def _tally(place: Any, counts: Any) -> None:
+    """Count every place; two tables take turns, as equal places in a row would wait for each other."""
+    other = np.zeros_like(counts)
+    pairs = len(place) // 2
+    for r in range(pairs):
+        counts[place[2 * r]] += 1
+        other[place[2 * r + 1]] += 1
+    if len(place) > 2 * pairs:
+        counts[place[-1]] += 1
+    for k in range(len(counts)):
+        counts[k] += other[k]
 
 
 @njit(cache=True, nogil=True)

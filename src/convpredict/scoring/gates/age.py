@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...config.gates import Limits
 from ..nightly.facts import GateResult
-from .evidence import Evidence, held, instant_text, is_off, not_judged, off
+from .evidence import Evidence, held, instant_text, is_off, not_judged, number_of, off
 
 GATE = "model_age"
 
@@ -16,9 +16,10 @@ def judge_model_age(evidence: Evidence) -> GateResult:
     if is_off(ages):
         return off(GATE)
     model = facts.model
-    since, what = model.registered_at, "registered"
+    since, counted_from, what = model.registered_at, "registered_at", "was registered,"
     if since is None or since > facts.cutoff:
-        since, what = model.trained_until, "trained on what was known until"
+        since, counted_from = model.trained_until, "trained_until"
+        what = "was trained on what was known until"
     if since is None:
         return not_judged(GATE, "nothing tells when the model was registered or what it was trained on")
     if since > facts.cutoff:
@@ -35,13 +36,9 @@ def judge_model_age(evidence: Evidence) -> GateResult:
         GATE,
         days,
         limits,
-        found=f"the model ({name}) is {days:,.0f} days old, counted from when it was {what} {instant_text(since)}"
-        if what.startswith("trained")
-        else f"the model ({name}) is {days:,.0f} days old, counted from when it was registered, {instant_text(since)}",
+        found=f"the model ({name}) is {number_of(round(days), 'day')} old, counted from when it {what} "
+        f"{instant_text(since)}",
         look_at="train a challenger and have it promoted, or raise nightly.gates.model_age",
         unit="days",
-        details={
-            "since": since.isoformat(),
-            "counted_from": "registered_at" if what == "registered" else "trained_until",
-        },
+        details={"since": since.isoformat(), "counted_from": counted_from},
     )

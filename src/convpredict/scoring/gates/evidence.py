@@ -42,6 +42,12 @@ class Evidence:
         instant = datetime.fromisoformat(cutoff) if isinstance(cutoff, str) else cutoff
         return float((self.facts.cutoff - instant).total_seconds() / 86_400)
 
+    @property
+    def since_last(self) -> str:
+        """How long before this cutoff the last published night's was."""
+        days = self.days_since_last
+        return "" if days is None else f"{number_of(float(f'{days:.3g}'), 'day')} before"
+
 
 def verdict_of(value: float, limits: Limits) -> Verdict:
     """Which limit a value has reached."""
@@ -88,6 +94,15 @@ def _limit_text(verdict: Verdict, limits: Limits, unit: str) -> str:
     assert limit is not None
     text = f"{limit:.4g}" if unit != "share" else percent(limit)
     return f"the limit for a {'stop' if verdict == 'stop' else 'warning'} is {text}"
+
+
+def number_of(count: float, noun: str) -> str:
+    """A count with its noun in the right number.
+
+    >>> number_of(1, "hour"), number_of(1200, "hour"), number_of(0.5, "day")
+    ('1 hour', '1,200 hours', '0.5 days')
+    """
+    return f"{count:,.4g} {noun}" + ("" if count == 1 else "s") if count < 1000 else f"{count:,.0f} {noun}s"
 
 
 def percent(share: float) -> str:

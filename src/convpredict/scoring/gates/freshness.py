@@ -12,7 +12,7 @@ from ...config.gates import Limits
 from ...training.lead_times import to_microseconds
 from ..nightly.facts import GateResult, NightFacts
 from .activity import NO_KIND, Activity, newest_interaction
-from .evidence import LOOK_BACK_DAYS, Evidence, held, instant_text, is_off, not_judged, off
+from .evidence import LOOK_BACK_DAYS, Evidence, held, instant_text, is_off, not_judged, number_of, off
 from .silence import MIN_REFERENCE_DAYS, Hole, expected_counts, find_holes, longest_silences, reference_start
 
 DATA, KINDS = "freshness_data", "freshness_kinds"
@@ -41,13 +41,15 @@ def judge_data(evidence: Evidence) -> GateResult:
         warn=ages.warn.days * 24 if ages.warn is not None else None,
         stop=ages.stop.days * 24 if ages.stop is not None else None,
     )
-    found = f"the newest {what} is of {instant_text(newest)}, {age:,.0f} hours before the cutoff"
+    found = (
+        f"the newest {what} is of {instant_text(newest)}, {number_of(round(age), 'hour')} before the cutoff"
+    )
     details: dict[str, Any] = {"newest": newest.isoformat(), "hours": round(age, 2), "habit_hours": habit}
     if age <= habit:
-        found += f" (silences of {habit:,} hours are usual here)"
+        found += f" (silences of {number_of(habit, 'hour')} are usual here)"
         return held(DATA, 0.0, limits, found=found, look_at=_SOURCE, unit="hours", details=details)
     if _reaches(age, limits):
-        found = f"no events since {instant_text(newest)}, {age:,.0f} hours before the cutoff"
+        found = f"no events since {instant_text(newest)}, {number_of(round(age), 'hour')} before the cutoff"
     return held(DATA, age, limits, found=found, look_at=_SOURCE, unit="hours", details=details)
 
 

@@ -37,9 +37,11 @@ def judge_rows(evidence: Evidence) -> GateResult:
     change = leads / before - 1 if before else inf
     by_chance = abs(leads - before) <= _CHANCE_DEVIATIONS * sqrt(leads + before)
     value = 0.0 if by_chance else abs(change)
-    ago = f"{evidence.days_since_last:.3g} days before"
-    more = f"{percent(abs(change))} {'more' if change >= 0 else 'fewer'}" if before else "and none"
-    found = f"{leads:,} leads were scored, {more} than the {before:,} of the last published night, {ago}"
+    ago = evidence.since_last
+    more = f"{percent(abs(change))} {'more' if change > 0 else 'fewer'} than"
+    if leads == before:
+        more = "as many as"
+    found = f"{leads:,} leads were scored, {more} the {before:,} of the last published night, {ago}"
     if not before:
         found = f"{leads:,} leads were scored, and none on the last published night, {ago}"
     if by_chance and leads != before:

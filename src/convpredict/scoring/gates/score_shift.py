@@ -61,7 +61,7 @@ def judge_against_last_night(evidence: Evidence) -> GateResult:
         limits,
         natural=0.0,
         mean_before=float(expected) / leads if expected is not None and leads else None,
-        whom=f"the last published night, {evidence.days_since_last:.3g} days before",
+        whom=f"the last published night, {evidence.since_last}",
         look_at="look at what changed in the data since then: a table that was loaded only in part, a restated column",
     )
 

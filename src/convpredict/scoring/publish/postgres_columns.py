@@ -96,7 +96,9 @@ def _simple_types(kind: pa.DataType) -> tuple[str, pa.DataType] | None:
         bits = kind.bit_width * (2 if pa.types.is_unsigned_integer(kind) else 1)
         if bits <= 16:
             return "smallint", pa.int16()
-        return ("integer", pa.int32()) if bits == 32 else ("bigint", pa.int64())
+        if bits == 32:
+            return "integer", pa.int32()
+        return ("bigint", pa.int64()) if bits == 64 else None
     if pa.types.is_floating(kind):
         return ("double precision", pa.float64()) if kind.bit_width == 64 else ("real", pa.float32())
     if pa.types.is_timestamp(kind):

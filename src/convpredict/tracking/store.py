@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import random
 import re
 import secrets
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 from convpredict.config.training import TrackingConfig
@@ -19,7 +23,14 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 DEFAULT_URI = "sqlite:///mlflow.db"
-_QUIET = {"MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+_Result = TypeVar("_Result")
+_LOCKED = "database is locked"
+_PATIENCE_SECONDS = 60.0
+_DEFAULTS = {
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",  # half a minute for a server that is down, not four
+}
 _PRIVATE = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
 
@@ -36,11 +47,12 @@ def tracking_uri(config: TrackingConfig | None = None) -> str:
 def connect(uri: str) -> MlflowClient:
     """A client of the store at ``uri``; a new SQLite file is created and set up, which takes two seconds.
 
-    MLflow's usage telemetry is switched off in this process's environment before it is imported, whatever the
-    environment said. Raises :class:`ConfigError` for a store that MLflow does not know or cannot open.
+    Its calls are repeated while another process holds the SQLite file (see :func:`patiently`). MLflow's usage
+    telemetry is switched off in this process's environment before it is imported, whatever the environment said.
+    Raises :class:`ConfigError` for a store that MLflow does not know or cannot open.
     """
     os.environ.update(_PRIVATE)
-    for name, value in _QUIET.items():
+    for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     with quiet():
         from mlflow.exceptions import MlflowException
@@ -48,7 +60,7 @@ def connect(uri: str) -> MlflowClient:
 
         try:
             _set_up(uri)
-            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            client = cast(MlflowClient, _Patient(MlflowClient(tracking_uri=uri, registry_uri=uri)))
             client.search_experiments(max_results=1)
         except (MlflowException, ImportError, ValueError) as error:
             raise _unusable(uri, error) from error
@@ -57,6 +69,55 @@ def connect(uri: str) -> MlflowClient:
                 raise _unusable(uri, error) from error
             raise
         return client
+
+
+class _Patient:
+    """A client whose calls wait for their turn at an SQLite file."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._client, name)
+        return partial(patiently, found) if callable(found) else found
+
+
+def patiently(
+    call: Callable[..., _Result], *arguments: Any, patience: float = _PATIENCE_SECONDS, **options: Any
+) -> _Result:
+    """Call, and again after growing waits while SQLite says that the database is locked, for a minute in all.
+
+    Its own waiting does not help two transactions that both have read and want to write: one is refused at once,
+    and rolled back, so that it may be repeated. A tracking server passes the same refusal on.
+    """
+    wait, end = 0.02, time.monotonic() + patience
+    while True:
+        try:
+            return call(*arguments, **options)
+        except Exception as error:
+            if _LOCKED not in str(error) or time.monotonic() + wait > end:
+                raise
+        time.sleep(wait * random.uniform(0.5, 1.5))
+        wait = min(2 * wait, 2.0)
+
+
+@contextmanager
+def store_lock(uri: str) -> Iterator[None]:
+    """Be alone among the processes that change the champion, as far as the store allows.
+
+    For an SQLite file that is a lock on ``<file>.lock``, which the system frees when a process dies. A tracking
+    server has no such thing: callers look again after they have written.
+    """
+    file = _sqlite_file(uri)
+    if file is None:
+        yield
+        return
+    descriptor = os.open(file.with_name(f"{file.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

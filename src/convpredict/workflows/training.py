@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.load import Project, load_project
-from ..errors import DataError
+from ..errors import ConvpredictError, DataError, RegistryError
 from .common import StepProgress, new_run_id, part_of, read_outcomes, report_of, silent
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..history.history import History
     from ..models.bundle import Bundle
     from ..models.scorecard import Scorecard
+    from ..tracking.registry import RegisteredModel
     from ..training.training_set import TrainingSet
 
 EXPLAINED_ROWS = 5_000
@@ -36,11 +37,16 @@ class TrainingRun:
     sentences: tuple[str, ...]
     manifest: dict[str, Any] = field(repr=False)
     mlflow_run: str | None = None
+    version: str | None = None
 
     @property
     def summary(self) -> str:
         """The sentences on the comparison and where everything was written."""
-        tracked = f"\nMLflow run {self.mlflow_run}" if self.mlflow_run else ""
+        tracked = (
+            f"\nMLflow run {self.mlflow_run}, registered as version {self.version}, the challenger"
+            if self.mlflow_run
+            else ""
+        )
         report = f"\nReport: {self.folder / 'report.html'}"
         return "\n".join(self.sentences) + f"{report}\nResults in {self.folder}{tracked}"
 
@@ -50,6 +56,7 @@ class TrainingRun:
             "run_id": self.run_id,
             "folder": str(self.folder),
             "mlflow_run": self.mlflow_run,
+            "version": self.version,
             "metrics": self.metrics,
             "sentences": list(self.sentences),
         }
@@ -110,10 +117,13 @@ def train(
     The folder (default ``runs/<run id>``) then holds ``report.html``, ``bundle/``, ``training_set/``,
     ``metrics.json``, ``test_predictions.parquet``, ``calibration_by_month.csv``, ``leakage.json``,
     ``manifest.json``, ``validation.json``, ``plots/`` and, where rows were put aside, ``quarantine/``; with ``track``
-    an MLflow run holds the same.
+    an MLflow run holds the same, and its ``model/`` is registered as a version of the project's registered model and
+    becomes the challenger.
 
     Raises
     ------
+    RegistryError
+        The model could not be registered; the results are whole all the same.
     LeakageError
         The data tells the outcome, and the configuration does not waive the finding; ``leakage.json`` has the whole.
     """
@@ -129,7 +139,7 @@ def train(
     run_id = new_run_id(settings.name)
     folder = out if out is not None else Path("runs") / run_id
     folder.mkdir(parents=True, exist_ok=True)
-    for former in ("metrics.json", "report.html", "leakage.json"):
+    for former in ("metrics.json", "report.html", "leakage.json", "tracked.json"):
         (folder / former).unlink(missing_ok=True)
     remove_bundle(folder / "bundle")
     progress("reading", 0.0)
@@ -156,15 +166,33 @@ def train(
         notes.append(told)
     notes += leakage.warnings if leakage is not None else ["hindsight was not looked for (leakage.enabled)"]
     _write_results(folder, run_id, project, history, training_set, bundle, judged, leakage, notes)
-    mlflow_run = _track(project, folder, run_id, judged.judgement) if track else None
+    registered = _register(project, folder, run_id, history, bundle, training_set) if track else None
     return TrainingRun(
         run_id,
         folder,
         judged.judgement.metrics,
         (*judged.sentences, *(f"Note: {note}" for note in notes)),
         dict(training_set.manifest),
-        mlflow_run,
+        registered.run_id if registered is not None else None,
+        registered.version if registered is not None else None,
     )
+
+
+def _register(
+    project: Project, folder: Path, run_id: str, history: History, bundle: Bundle, training_set: TrainingSet
+) -> RegisteredModel:
+    """Write the model directory, record the run, register the model. What fails here leaves the results whole."""
+    from ..tracking.model_directory import write_model_directory
+    from .tracked_runs import track_run
+
+    try:
+        write_model_directory(folder / "model", bundle)
+        return track_run(project, folder, run_id, training_set.X("test"))
+    except (ConvpredictError, OSError) as error:
+        raise RegistryError(
+            f"the model is trained and its results are whole in {folder}, but it was not registered: {error} "
+            f"Once this is mended: convpredict register {project.path} {folder}"
+        ) from error
 
 
 def _why_no_value(project: Project) -> str:
@@ -326,29 +354,3 @@ def evenly_spaced(frame: pd.DataFrame, most: int) -> pd.DataFrame:
     """
     step = -(-len(frame) // most) if len(frame) else 1
     return frame.iloc[::step]
-
-
-def _track(project: Project, folder: Path, run_id: str, judgement: Judgement) -> str:
-    from ..tracking.items import Artifact, Tag, config_items, metric_items
-    from ..tracking.runs import start_run
-
-    settings = project.config
-    with start_run(
-        run_id, settings.tracking, experiment=settings.name, tags={"convpredict.run_id": run_id}
-    ) as run:
-        run.log(config_items(settings))
-        run.log(metric_items(judgement.metrics))
-        run.log(
-            [
-                Tag("convpredict.config_digest", project.digest),
-                Artifact(folder / "bundle", "bundle"),
-                Artifact(folder / "plots", "plots"),
-                Artifact(folder / "report.html"),
-                Artifact(folder / "importance.csv"),
-                Artifact(folder / "manifest.json"),
-                Artifact(folder / "validation.json"),
-                Artifact(folder / "test_predictions.parquet"),
-                *([Artifact(folder / "leakage.json")] if settings.leakage.enabled else []),
-            ]
-        )
-        return run.run_id

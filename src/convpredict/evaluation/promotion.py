@@ -1,0 +1,165 @@
+"""When a challenger becomes champion: what the rule of the configuration says of a comparison, and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from convpredict.config.promotion import PromotionConfig, Requirement
+
+from .model_comparison import FEWEST_CONVERTING_LEADS
+
+Entry = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One requirement: whether it ``holds`` (None: it was not asked for), and why, in one sentence."""
+
+    name: str
+    holds: bool | None
+    sentence: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {"name": self.name, "holds": self.holds, "sentence": self.sentence}
+
+
+@dataclass(frozen=True)
+class PromotionVerdict:
+    """What the rule says: ``checks`` in order, and the ``figures`` that they were taken from."""
+
+    checks: tuple[Check, ...]
+    figures: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def holds(self) -> bool:
+        """Whether every requirement holds."""
+        return all(check.holds is not False for check in self.checks)
+
+
+def judge(figures: Mapping[str, Any], config: PromotionConfig) -> PromotionVerdict:
+    """What the rule says of a comparison (see :func:`compare_models`)."""
+    difference = figures["difference"]
+    captured = {name: entry for name, entry in difference.items() if name.startswith("captured_")}
+    judged = [entry for entry in figures["segments"] if entry["converting_leads"] >= FEWEST_CONVERTING_LEADS]
+    losses = {f"{each['segment']} {each['value']}": each["log_loss"] for each in judged}
+    return PromotionVerdict(
+        (
+            _enough(figures["counts"]["converting_leads"], config),
+            _required("log_loss", config.log_loss, {"log loss": difference["log_loss"]}, -1, "champion"),
+            _required("captured", config.captured, captured, 1, "champion"),
+            _required(
+                "segments",
+                config.segments,
+                losses,
+                -1,
+                "champion",
+                none="no segment has enough converting leads",
+            ),
+            _calibrated(figures["challenger"]["calibration_ratio"], config),
+        ),
+        figures,
+    )
+
+
+def judge_alone(verdicts: Mapping[str, Any], config: PromotionConfig) -> PromotionVerdict:
+    """What the rule says of a model without a champion to compare with, by its own test part.
+
+    ``verdicts`` are those kept with the version (``converting_leads``, ``model``, ``difference`` to the scorecard).
+    It must be calibrated and not worse than the scorecard, if there is one.
+    """
+    difference = verdicts["difference"]
+    captured = {name: entry for name, entry in difference.items() if name.startswith("captured_")}
+    checks = [_enough(verdicts["converting_leads"], config)]
+    if "log_loss" in difference:
+        checks.append(
+            _required(
+                "log_loss", _lenient(config.log_loss), {"log loss": difference["log_loss"]}, -1, "scorecard"
+            )
+        )
+    if captured:
+        checks.append(_required("captured", _lenient(config.captured), captured, 1, "scorecard"))
+    return PromotionVerdict(
+        (*checks, _calibrated(verdicts["model"]["calibration_ratio"], config)), dict(verdicts)
+    )
+
+
+def _lenient(requirement: Requirement) -> Requirement:
+    """Beside a scorecard, a first model need not be better: it need not be worse."""
+    return "not_worse" if requirement == "better" else requirement
+
+
+def _enough(converting: int, config: PromotionConfig) -> Check:
+    wanted = config.min_converting_leads
+    holds = converting >= wanted
+    told = f"{converting:,} of the leads converted; the rule asks for {wanted:,} (promotion.min_converting_leads)"
+    return Check("converting_leads", holds, f"{told}.")
+
+
+def _required(
+    name: str,
+    requirement: Requirement,
+    entries: Mapping[str, Entry],
+    sign: int,
+    other: str,
+    *,
+    none: str = "there is nothing to compare",
+) -> Check:
+    """Hold differences to a requirement; ``sign``: 1 where larger is better for the challenger.
+
+    Several entries are better if one is and none is worse, and not worse if none is.
+    """
+    if requirement == "any":
+        return Check(name, None, f"{name} is not asked for.")
+    if not entries:
+        return Check(name, None if requirement == "not_worse" else False, f"{name}: {none}.")
+    undefined = [key for key, entry in entries.items() if entry["low"] is None or entry["high"] is None]
+    better = [key for key, entry in entries.items() if key not in undefined and _side_of(entry, sign) > 0]
+    worse = [key for key, entry in entries.items() if key not in undefined and _side_of(entry, sign) < 0]
+    told = _told(entries, better, worse, other)
+    if undefined:
+        return Check(name, False, f"{told}; cannot be judged: {', '.join(undefined[:5])}.")
+    holds = not worse if requirement == "not_worse" else bool(better) and not worse
+    return Check(name, holds, f"{told}; the rule asks for '{requirement}'.")
+
+
+def _told(entries: Mapping[str, Entry], better: Sequence[str], worse: Sequence[str], other: str) -> str:
+    if len(entries) == 1:
+        (key,) = entries
+        sides = "better" if better else "worse" if worse else "not told apart"
+        return f"{key}: {_shown(entries[key])} against the {other}, {sides}"
+    parts = [f"{key} {_shown(entries[key])} worse" for key in worse[:5]]
+    parts += [f"{key} {_shown(entries[key])} better" for key in better[:5]]
+    rest = len(entries) - len(better) - len(worse)
+    return f"against the {other}: {', '.join([*parts, f'{rest} of {len(entries)} not told apart'])}"
+
+
+def _shown(entry: Entry) -> str:
+    if entry["value"] is None:
+        return "undefined"
+    ends = (
+        f" [{entry['low']:+.4f}, {entry['high']:+.4f}]"
+        if entry["low"] is not None and entry["high"] is not None
+        else ""
+    )
+    return f"{entry['value']:+.4f}{ends}"
+
+
+def _side_of(entry: Entry, sign: int) -> int:
+    """1: the whole interval is on the challenger's side, -1: on the other's, 0: it holds zero."""
+    low, high = sorted((sign * entry["low"], sign * entry["high"]))
+    return 1 if low > 0 else -1 if high < 0 else 0
+
+
+def _calibrated(ratio: Entry, config: PromotionConfig) -> Check:
+    least, most = config.calibration_ratio
+    if ratio["value"] is None or ratio["low"] is None:
+        return Check("calibration_ratio", False, "the calibration cannot be judged: too few leads converted.")
+    low, high = ratio["low"], ratio["high"] if ratio["high"] is not None else math.inf
+    told = f"expected over observed conversions: {ratio['value']:.2f} [{low:.2f}, {high:.2f}]"
+    return Check(
+        "calibration_ratio", high >= least and low <= most, f"{told}; the rule allows {least:g} to {most:g}."
+    )

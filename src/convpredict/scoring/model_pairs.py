@@ -1,0 +1,120 @@
+"""Two models scored on the same mature observations that neither was trained on, in one pass over the history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..config.root import Config
+from ..errors import PromotionError
+from ..features.batches import map_features
+from ..features.feature_set import FeatureSet
+from ..features.labels import slug
+from ..history.history import History
+from ..models.batch_scoring import BatchScorer
+from ..models.bundle import Bundle
+from ..training.labels import label_column, label_observations
+from ..training.observations import make_observations
+
+Floats = npt.NDArray[np.float64]
+MOST_SEGMENTS = 3
+
+
+@dataclass(frozen=True)
+class PairedScores:
+    """One row per observation: ``label`` (0 or 1), both models' probabilities, ``lead_ids``, ``cutoff``, and by
+    segment attribute the value that was visible at the cutoff (null: none)."""
+
+    label: Floats = field(repr=False)
+    p_challenger: Floats = field(repr=False)
+    p_champion: Floats = field(repr=False)
+    lead_ids: pa.Array = field(repr=False)
+    cutoff: pa.Array = field(repr=False)
+    segments: dict[str, pa.ChunkedArray] = field(repr=False)
+
+
+def check_comparable(challenger: Bundle, champion: Bundle) -> None:
+    """Raise PromotionError where two models predict something different, so that no observation can tell the better."""
+    for what, one, other in (
+        ("outcome", challenger.outcome, champion.outcome),
+        ("first horizon", str(challenger.horizon), str(champion.horizon)),
+    ):
+        if one != other:
+            raise PromotionError(
+                f"the challenger's {what} is {one}, the champion's {other}: they predict different things, so that "
+                "nothing tells which one is better, and the champion stays. If the project now wants the other "
+                "prediction, say so: --force REASON; else train with the champion's labels"
+            )
+
+
+def score_pair(
+    history: History,
+    challenger: Bundle,
+    champion: Bundle,
+    config: Config,
+    since: datetime,
+    *,
+    progress: Callable[[float], None] | None = None,
+) -> PairedScores:
+    """Score the observations of the configuration from ``since`` on whose outcome is known, by both models.
+
+    Each model reads its own feature set; both are built in one pass. ``since`` is the later of the two instants until
+    which the models were trained: a label covers what comes after its cutoff, so neither knew any of these.
+
+    Raises PromotionError where the models predict something different, BundleError where the history lacks what one
+    of them reads.
+    """
+    check_comparable(challenger, champion)
+    for bundle in (challenger, champion):
+        bundle.feature_set.check_history(history)
+    made = make_observations(history, config.observations, challenger.outcome).table
+    observed = made.filter(
+        pc.greater_equal(made["cutoff"], pa.scalar(since, made.schema.field("cutoff").type))
+    )
+    labels = label_observations(history, observed, [challenger.horizon], challenger.outcome)
+    label = labels[label_column(challenger.horizon)]
+    known = pc.is_valid(label)
+    observed, label = observed.filter(known), label.filter(known)
+    columns = segment_columns(challenger.feature_set, config.evaluation.segments)
+    p = np.empty((2, observed.num_rows))
+    scorers = (BatchScorer(challenger), BatchScorer(champion))
+    parts: dict[int, dict[str, pa.Array]] = {}
+
+    def score(number: int, batch: pa.RecordBatch) -> tuple[Floats, dict[str, pa.Array]]:
+        wanted = columns if number == 0 else {}
+        told = {title: batch[name].cast(pa.string()) for title, name in wanted.items()}
+        return scorers[number].probability(batch), told
+
+    requests = [(observed, challenger.feature_set), (observed, champion.feature_set)]
+    bucket_events = config.features.bucket_events
+    for number, first, (values, told) in map_features(
+        history, requests, score, bucket_events=bucket_events, progress=progress
+    ):
+        p[number, first : first + len(values)] = values
+        if number == 0:
+            parts[first] = told
+    segments = {
+        title: pa.chunked_array([parts[first][title] for first in sorted(parts)], pa.string())
+        for title in columns
+    }
+    lead_ids, cutoff = (observed[name].combine_chunks() for name in ("lead_id", "cutoff"))
+    return PairedScores(label.to_numpy().astype(np.float64), p[0], p[1], lead_ids, cutoff, segments)
+
+
+def segment_columns(feature_set: FeatureSet, wanted: Sequence[str] | None) -> dict[str, str]:
+    """The features to tell segments by, by the attribute's name: those wanted, or the first three categories."""
+    prefix = "attribute_"
+    found = {
+        column.name.removeprefix(prefix): column.name
+        for column in feature_set.columns
+        if column.type == "category" and column.name.startswith(prefix)
+    }
+    if wanted is not None:
+        return {name: found[slug(name)] for name in wanted if slug(name) in found}
+    return dict(list(found.items())[:MOST_SEGMENTS])

@@ -2,7 +2,7 @@
 
 A hole is a run of whole days without any event of a kind. What was to be expected in it follows from the days
 before: the mean of the same weekdays, no more than what the last two weeks bear out. How surprising the hole is
-follows from the variation of these days around their expectation.
+follows from the variation of these days, and of their weeks, around their expectation.
 """
 
 from __future__ import annotations
@@ -113,22 +113,36 @@ def overdispersion(past: Ints) -> float:
     return float(max(0.0, (squares - fitted.sum()) / (fitted**2).sum()))
 
 
-def probability_of_none(expected: Floats, dispersion: float, known_events: float) -> float:
+def weekly_overdispersion(past: Ints) -> float:
+    """The same of whole weeks: large for a kind that comes in bursts with quiet weeks between."""
+    weeks = past[len(past) % 7 :].reshape(-1, 7).sum(axis=1)
+    mean = weeks.mean() if len(weeks) else 0.0
+    return float(max(0.0, (weeks.var(ddof=1) - mean) / mean**2)) if mean and len(weeks) > 1 else 0.0
+
+
+def probability_of_none(expected: Floats, daily: float, weekly: float, known_events: float) -> float:
     """The chance of no event where ``expected`` were to come on each day.
 
-    The larger of two: days that vary like a negative binomial with ``dispersion``, and a level that is known from
-    ``known_events`` events only.
+    The largest of three: days, and weeks, that vary like a negative binomial with the overdispersion ``daily`` and
+    ``weekly``, and a level that is known from ``known_events`` events only.
     """
-    by_day = np.log1p(dispersion * expected).sum() / dispersion if dispersion > 1e-9 else expected.sum()
+    weeks = np.add.reduceat(expected, np.arange(0, len(expected), 7))
     level = known_events * np.log1p(expected.sum() / known_events) if known_events else 0.0
-    return float(np.exp(-min(by_day, level)))
+    return float(np.exp(-min(_surprise(expected, daily), _surprise(weeks, weekly), level)))
+
+
+def _surprise(expected: Floats, dispersion: float) -> float:
+    """Minus the logarithm of a negative binomial's chance of zeros only."""
+    return float(np.log1p(dispersion * expected).sum() / dispersion if dispersion > 1e-9 else expected.sum())
 
 
 def _hole(by_day: Ints, kind: int, first: int, last: int, start: int) -> Hole:
     past = by_day[kind, start:first]
     length = last - first + 1
     expected = expected_counts(past, length) * _quietness(by_day, first, last, start)
-    chance = probability_of_none(expected, overdispersion(past), float(past[-_RECENT_DAYS:].sum()))
+    chance = probability_of_none(
+        expected, overdispersion(past), weekly_overdispersion(past), float(past[-_RECENT_DAYS:].sum())
+    )
     means = weekday_means(past)
     # A run at the very end would be part of the hole.
     quiet = sorted((float(means[a : b + 1].sum()) for a, b in zero_runs(past)), reverse=True)

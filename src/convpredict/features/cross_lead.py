@@ -149,8 +149,8 @@ class CrossLead:
             )
             if lacks:
                 raise BundleError(
-                    f"the snapshot of rates and loads as of {self.as_of} has nothing for the column {column.name}, so it "
-                    "belongs to another model; publish it again with this one"
+                    f"the snapshot of rates and loads as of {self.as_of} has nothing for the column {column.name}, so "
+                    "it belongs to another model; publish it again with this one"
                 )
 
     def columns(
@@ -188,11 +188,11 @@ class CrossLead:
         names, within_us = key
         own_settled, own_converted = outcomes.at(within_us, self.at)
         all_settled, all_converted = self.totals[within_us]
-        base = (all_converted - own_converted + 0.5) / (all_settled - own_settled + 1.0)
+        base = (_without(all_converted, own_converted) + 0.5) / (_without(all_settled, own_settled) + 1.0)
         groups = self.rates[key]
         rows = zip(*(attributes[name] for name in names), strict=True)
         counts = np.array([groups.get(values, (0, 0)) for values in rows], np.int64).reshape(-1, 2)
-        settled, converted = counts[:, 0] - own_settled, counts[:, 1] - own_converted
+        settled, converted = _without(counts[:, 0], own_settled), _without(counts[:, 1], own_converted)
         return (converted + prior_leads * base) / (settled + prior_leads), settled
 
     def _load(
@@ -204,7 +204,12 @@ class CrossLead:
         counted = own < self.at if window_us is None else (own < self.at) & (own >= self.at - window_us)
         leads = np.array([groups.get(value, 0) if value is not None else 0 for value in values], np.int64)
         missing = np.array([value is None for value in values], np.bool_)
-        return np.where(missing, np.nan, (leads - counted).astype(np.float64)).astype(np.float32)
+        return np.where(missing, np.nan, _without(leads, counted).astype(np.float64)).astype(np.float32)
+
+
+def _without(counts: npt.ArrayLike, own: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Counts less the lead itself; a group of none did not count it: the lead was not known, or had another value."""
+    return np.maximum(np.asarray(counts, np.int64) - own, 0)
 
 
 def _outcomes_at(outcomes: Outcomes, span: int, at: int) -> dict[str, Any]:

@@ -152,9 +152,9 @@ class RawFeatures:
             codes[name] = np.array(coded, np.int32)[seen]
             values[name] = tuple(known)
         numbers = {name: np.array(events.numbers[name], np.float64)[seen] + 0.0 for name in plan.read_numbers}
-        tie = np.array(events.tie, np.int64)
-        lead, occurred_at, visible_at, tie = (each[seen] for each in (lead, occurred_at, visible_at, tie))
-        indexed = index_events(Events(0, len(cutoffs), lead, occurred_at, visible_at, tie, codes, numbers))
+        tie = np.array(events.tie, np.int64)[seen]
+        times = occurred_at[seen], visible_at[seen], tie
+        indexed = index_events(Events(0, len(cutoffs), lead[seen], *times, codes, numbers))
         rows = np.arange(len(cutoffs), dtype=np.int32)
         matrices = walk_events(indexed, rows, cutoffs, plan, code_values(plan, values))
         return dict(zip(self._event_names, (*matrices.numbers, *matrices.categories), strict=True))

@@ -24,6 +24,8 @@ from .package_files import copy_package, modules_needed, requirements
 BUNDLE_FOLDER = Path("artifacts") / "bundle"
 CROSS_LEAD_FILE = Path("artifacts") / "cross_lead.json"
 SCRIPT = "pyfunc_script.py"
+ENTRIES = ("convpredict.tracking.pyfunc_model", "convpredict.engines.kernel_cache")
+"""What the script imports."""
 _CREATED = "1970-01-01 00:00:00"
 
 
@@ -99,7 +101,7 @@ def _save(folder: Path, bundle: Bundle, input_example: Any) -> None:
     from .mlflow_pyfunc import quiet, save_model
     from .pyfunc_schema import example_of, signature_of
 
-    modules, libraries = modules_needed("convpredict.tracking.pyfunc_model")
+    modules, libraries = modules_needed(*ENTRIES)
     with tempfile.TemporaryDirectory(prefix="convpredict-") as temporary, quiet():
         copy_package(modules, Path(temporary))
         save_model(

@@ -31,15 +31,15 @@ DISTRIBUTIONS = {
 """The distribution of every library that scoring may import."""
 
 
-def modules_needed(module: str) -> tuple[list[str], list[str]]:
-    """The modules of this package that importing one leads to, and the libraries from outside, both sorted.
+def modules_needed(*entries: str) -> tuple[list[str], list[str]]:
+    """The modules of this package that importing some leads to, and the libraries from outside, both sorted.
 
     Imports for type checkers do not count, those inside functions do. The package's own ``__init__`` loads what
     it offers on first use, so it leads nowhere.
     """
     inside: set[str] = set()
     outside: set[str] = set()
-    waiting = [module]
+    waiting = list(entries)
     while waiting:
         name = waiting.pop()
         top = name.partition(".")[0]

@@ -11,7 +11,15 @@ from convpredict.models.bundle import Bundle
 
 from .mlflow_pyfunc import AnyType, ColSpec, ModelSignature, ParamSchema, ParamSpec, Schema, TensorSpec
 
-RAW_COLUMNS = ("lead_id", "created_at", "cutoff", "interactions", "attribute_changes")
+RAW_COLUMNS = (
+    "lead_id",
+    "created_at",
+    "cutoff",
+    "interactions",
+    "attribute_changes",
+    "converted_at",
+    "conversion_recorded_at",
+)
 _ANY = AnyType()  # type: ignore[no-untyped-call]
 VALUE_COLUMNS = (
     "expected_value",
@@ -41,6 +49,7 @@ def signature_of(bundle: Bundle) -> ModelSignature:
         ParamSpec("reasons", "boolean", False),
         ParamSpec("locale", "string", "en"),
         ParamSpec("top", "long", 3),
+        ParamSpec("cutoff", "string", ""),
     ]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs), params=ParamSchema(params))
 
@@ -49,7 +58,7 @@ def output_columns(bundle: Bundle) -> Iterator[tuple[str, str]]:
     """The columns that are always there, and their MLflow types."""
     for horizon in bundle.horizons:
         yield f"p_convert_{horizon}", "double"
-    if getattr(bundle, "profile", None) is not None:
+    if bundle.profile is not None:
         yield "score", "long"
     if bundle.value is not None:
         for name in VALUE_COLUMNS:

@@ -5,10 +5,10 @@ in it. Run from the package, where nothing was written yet, it checks nothing.
 """
 
 import contextlib
+import hashlib
 import importlib.util
-import os
+import json
 import sys
-import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -30,26 +30,20 @@ def check_directory() -> None:
         (HERE / "__pycache__").rmdir()
 
 
-def keep_compiled_kernels_outside() -> None:
-    """Let numba keep what it compiles in the user's cache: in the directory, it would be files that are extra."""
-    if os.environ.get("NUMBA_CACHE_DIR"):
-        return
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "convpredict" / "numba"
-    try:
-        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-        writable = os.access(cache, os.W_OK)
-    except OSError:
-        writable = False
-    os.environ["NUMBA_CACHE_DIR"] = str(cache) if writable else tempfile.mkdtemp(prefix="convpredict-numba-")
-    if "numba" in sys.modules:  # imported before, it has read the variable already
-        vars(sys.modules["numba"].config)["CACHE_DIR"] = os.environ["NUMBA_CACHE_DIR"]
+def code_digest() -> str:
+    """Stands for the code in the directory, by its checksums."""
+    files = json.loads((HERE / "checksums.json").read_text(encoding="utf-8"))["files"]
+    code = sorted(entry for entry in files.items() if entry[0].startswith("code/"))
+    return hashlib.sha256(json.dumps(code).encode()).hexdigest()[:32]
 
 
 written, sys.dont_write_bytecode = sys.dont_write_bytecode, True
 try:
     if IN_MODEL_DIRECTORY:
         check_directory()
-        keep_compiled_kernels_outside()
+        from convpredict.engines.kernel_cache import keep_kernels
+
+        keep_kernels(code_digest())
     from convpredict.tracking.pyfunc_model import LeadModel, set_model
 finally:
     sys.dont_write_bytecode = written

@@ -1,0 +1,47 @@
+"""The rule of ``convpredict retrain-if``: is there a reason to train a challenger?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..config.monitoring import MonitoringConfig
+from .reports import parse_instant, read_reports
+
+REALISED = ("quality", "level", "loss")
+"""The kinds of alarms that speak of what came of past scores."""
+
+
+def retrain_reasons(
+    folder: Path, manifest: Mapping[str, Any], config: MonitoringConfig, now: datetime
+) -> list[str]:
+    """Sentences on why to train again, as of ``now``; none: no reason.
+
+    ``manifest`` is that of the last published night, which tells the champion. Its age counts from its registration,
+    where it is known, else from the instant until which it had learnt.
+    """
+    rule, reasons = config.retrain, []
+    model = manifest.get("model") or {}
+    made = model.get("registered_at") or model.get("trained_until")
+    if rule.age is not None and made is not None:
+        age = (now - parse_instant(made)).total_seconds() / 86_400
+        if age >= rule.age.days:
+            reasons.append(
+                f"age: the model is {age:.0f} days old, and the rule allows {rule.age.days:g} "
+                "(monitoring.retrain.age)."
+            )
+    last = next((r for r in reversed(read_reports(folder)) if r.run_id == manifest["run_id"]), None)
+    if last is None:
+        return reasons
+    drifted = [column["column"] for column in last.drift if column["drifted"]]
+    if rule.drifted_columns is not None and len(drifted) >= rule.drifted_columns:
+        named = ", ".join(drifted[:5]) + (f" and {len(drifted) - 5} more" if len(drifted) > 5 else "")
+        reasons.append(
+            f"drift: {len(drifted)} columns have drifted on the night of {last.cutoff[:10]} ({named}), and the rule "
+            f"allows fewer than {rule.drifted_columns} (monitoring.retrain.drifted_columns)."
+        )
+    if rule.realised:
+        reasons += [f"realised: {alarm['sentence']}" for alarm in last.alarms if alarm["kind"] in REALISED]
+    return reasons

@@ -1,0 +1,248 @@
+"""Refresh what monitoring knows, and train again where the rule asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config.load import Project, load_project
+from ..errors import BundleError, DataError, NotEnoughDataError, PromotionError
+from .common import StepProgress, new_run_id, read_outcomes, silent
+
+if TYPE_CHECKING:
+    from ..monitoring.reports import NightReport
+
+NOT_PROMOTED = 10
+"""The exit code of ``retrain-if`` where a challenger was trained and the champion stays."""
+
+
+@dataclass(frozen=True)
+class MonitoringRun:
+    """The state of monitoring: the page, the reports, and the manifests of all nights, by cutoff.
+
+    ``written``: run ids of the nights whose report was missing and is there now.
+    """
+
+    page: Path
+    nights: int
+    reports: tuple[NightReport, ...] = field(repr=False)
+    manifests: tuple[Mapping[str, Any], ...] = field(repr=False)
+    written: tuple[str, ...] = ()
+
+    @property
+    def alarms(self) -> tuple[Mapping[str, Any], ...]:
+        """What stands after the last night."""
+        return tuple(self.reports[-1].alarms) if self.reports else ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """For machines."""
+        last = self.reports[-1] if self.reports else None
+        return {
+            "page": str(self.page),
+            "nights": len(self.manifests),
+            "written": list(self.written),
+            "last": None if last is None else {"run_id": last.run_id, "cutoff": last.cutoff},
+            "realised": None if last is None else last.realised,
+            "drifted": [] if last is None else [each["column"] for each in last.drift if each["drifted"]],
+            "alarms": list(self.alarms),
+        }
+
+
+@dataclass(frozen=True)
+class RetrainRun:
+    """What ``retrain-if`` did: the reasons that hold, the training run's folder, and what became of the challenger.
+
+    ``outcome``: ``nothing to do``, ``paused``, ``would train`` (a dry run), ``promoted``, ``not promoted``.
+    """
+
+    outcome: str
+    reasons: tuple[str, ...]
+    folder: Path | None = None
+    message: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 10 where a challenger was trained and not promoted."""
+        return NOT_PROMOTED if self.outcome == "not promoted" else 0
+
+    @property
+    def text(self) -> str:
+        """Reasons, then what was done."""
+        reasons = "".join(f"  {reason}\n" for reason in self.reasons)
+        head = f"Reasons to train again:\n{reasons}" if self.reasons else "No reason to train again.\n"
+        return f"{head}{self.message}".rstrip()
+
+    def to_dict(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "outcome": self.outcome,
+            "reasons": list(self.reasons),
+            "folder": None if self.folder is None else str(self.folder),
+            "message": self.message,
+            "exit_code": self.exit_code,
+        }
+
+
+def monitor(
+    config: Path,
+    *,
+    rebuild: bool = False,
+    data: Path | None = None,
+    overrides: Sequence[str] = (),
+    progress: StepProgress = silent,
+) -> MonitoringRun:
+    """Write the reports that published nights lack, and the page; ``rebuild``: all reports anew, from the ledger.
+
+    The history is read only where a report is to be written.
+
+    Raises
+    ------
+    NotEnoughDataError
+        No night was published yet.
+    """
+    from ..monitoring.page import write_page
+    from ..monitoring.reports import FOLDER, STATE, read_manifests, read_reports
+
+    project = load_project(config, data=data, overrides=overrides)
+    folder = nightly_folder(project)
+    published = [each for each in read_manifests(folder) if each["status"] == "published"]
+    if not published:
+        raise NotEnoughDataError(
+            f"'{folder}' holds no published night, so there is nothing to watch; run 'convpredict nightly' first"
+        )
+    reports = folder / FOLDER
+    if rebuild:
+        for path in reports.glob("*.json"):
+            if path.name != STATE:
+                path.unlink()
+    missing = [each for each in published if not (reports / f"{each['run_id']}.json").is_file()]
+    if missing:
+        _write_reports(project, folder, missing, progress)
+    page = write_page(folder, project.config.monitoring, name=project.config.name)
+    return MonitoringRun(
+        page,
+        project.config.monitoring.nights,
+        tuple(read_reports(folder)),
+        tuple(read_manifests(folder)),
+        tuple(str(each["run_id"]) for each in missing),
+    )
+
+
+def retrain_if(
+    config: Path,
+    *,
+    dry_run: bool = False,
+    out: Path | None = None,
+    now: datetime | None = None,
+    data: Path | None = None,
+    overrides: Sequence[str] = (),
+    progress: StepProgress = silent,
+) -> RetrainRun:
+    """Train a challenger if the rule of the configuration gives a reason, and promote it if the promotion gate lets it.
+
+    ``now`` (default: the clock) is what ages count to. What was tried is kept, so that a challenger that was not
+    promoted is not trained anew every night (``monitoring.retrain.pause``).
+
+    Raises
+    ------
+    NotEnoughDataError
+        No night was published yet, or there is too little to train on.
+    """
+    from ..files import write_json
+    from ..monitoring.reports import FOLDER, STATE, read_manifests
+    from ..monitoring.retraining import retrain_reasons
+    from .promoting import promote
+    from .training import train
+
+    project = load_project(config, data=data, overrides=overrides)
+    folder, settings = nightly_folder(project), project.config.monitoring
+    present = (now or datetime.now(UTC)).astimezone(UTC)
+    published = [each for each in read_manifests(folder) if each["status"] == "published"]
+    if not published:
+        raise NotEnoughDataError(
+            f"'{folder}' holds no published night, so nothing tells whether to train again; run 'convpredict nightly' "
+            "first, or 'convpredict train'"
+        )
+    reasons = tuple(retrain_reasons(folder, published[-1], settings, present))
+    if not reasons:
+        return RetrainRun("nothing to do", ())
+    state = folder / FOLDER / STATE
+    again = _paused_until(state, settings.retrain.pause.microseconds, present)
+    if again is not None:
+        return RetrainRun(
+            "paused",
+            reasons,
+            message=f"A challenger was trained for such reasons and not promoted; no further one before "
+            f"{again:%Y-%m-%d %H:%M} UTC (monitoring.retrain.pause).",
+        )
+    if dry_run:
+        return RetrainRun("would train", reasons, message="Nothing was done (--dry-run).")
+    target = out if out is not None else Path("runs") / new_run_id(project.config.name)
+    tried = {"tried_at": present.isoformat(), "reasons": list(reasons), "folder": str(target)}
+    trained = train(config, out=target, data=data, overrides=overrides, progress=progress)
+    try:
+        promoted = promote(config, version=trained.version, data=data, overrides=overrides, progress=progress)
+    except PromotionError as error:
+        write_json({**tried, "outcome": "not promoted"}, state)
+        return RetrainRun("not promoted", reasons, trained.folder, f"Trained in {trained.folder}. {error}")
+    write_json({**tried, "outcome": "promoted", "version": promoted.version}, state)
+    return RetrainRun("promoted", reasons, trained.folder, f"Trained in {trained.folder}. {promoted.text}")
+
+
+def nightly_folder(project: Project) -> Path:
+    """The folder of a project's nightly state."""
+    return project.path.parent / project.config.nightly.folder
+
+
+def _write_reports(
+    project: Project, folder: Path, missing: Sequence[Mapping[str, Any]], progress: StepProgress
+) -> None:
+    from ..monitoring.after_night import watch_of
+    from ..monitoring.night import monitor_night
+    from ..scoring.ledger.ledger import Ledger
+
+    progress("reading", 0.0)
+    history = read_outcomes(project)
+    profiles: dict[str, Any] = {}
+    watch = watch_of(project.config, history)
+    for number, manifest in enumerate(missing):
+        version = str((manifest.get("model") or {}).get("version", ""))
+        if version not in profiles:
+            profiles[version] = _profile(project, manifest)
+        monitor_night(folder, manifest, profiles[version], history, Ledger(folder / "ledger"), watch)
+        progress("judging", (number + 1) / len(missing))
+
+
+def _profile(project: Project, manifest: Mapping[str, Any]) -> Any:
+    """The profile of a night's model, from the registry; None where it is not there, or another one by now."""
+    from ..errors import RegistryError
+    from ..models.bundle import load_bundle
+    from ..tracking.registry import get_model
+
+    model = manifest.get("model") or {}
+    if not model.get("version"):
+        return None
+    try:
+        bundle = load_bundle(
+            get_model(project.config.name, model["version"], project.config.tracking).bundle_folder
+        )
+    except (RegistryError, BundleError, DataError):
+        return None
+    return bundle.profile if bundle.digest == model.get("digest") else None
+
+
+def _paused_until(state: Path, pause_us: int, now: datetime) -> datetime | None:
+    """Until when no further training is due after one that came to nothing; None: it is."""
+    import json
+    from datetime import timedelta
+
+    try:
+        last = json.loads(state.read_text(encoding="utf-8"))
+        tried = datetime.fromisoformat(last["tried_at"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    until = tried + timedelta(microseconds=pause_us)
+    return until if last.get("outcome") == "not promoted" and tried <= now < until else None

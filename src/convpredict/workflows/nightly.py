@@ -93,6 +93,7 @@ def _session(
     again: str | None,
     afterwards: bool,
 ) -> Session:
+    from ..monitoring.after_night import after_night
     from ..scoring.nightly.session import Session
     from ..scoring.nightly.state import NightFolder
     from ..scoring.run_log import RunLog
@@ -120,7 +121,7 @@ def _session(
         waived=waived,
         again=again,
         afterwards=afterwards,
-        after_night=None,
+        after_night=after_night,
         **({"clock": lambda: now} if now is not None else {}),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +23,7 @@ from .steps import Steps
 
 PUBLISHED_BUT = MonitoringError.exit_code
 """The exit code of a night that is published, but not watched over: its monitoring failed."""
+MONITOR = "monitor"
 
 
 def decide(session: Session, manifest: Mapping[str, Any], scores: pa.Table) -> None:
@@ -46,17 +48,21 @@ def finish(
     """
     folder = session.folder
     manifest = read_json(folder.work(run_id) / COMMIT)
-    steps = steps or Steps(manifest["steps"])
-    if folder.is_published(run_id):
-        manifest = folder.manifest(run_id) or manifest
+    former = folder.manifest(run_id)
+    if former is not None and former["status"] == "published":
+        manifest = former
+        steps = Steps([step for step in former["steps"] if step["step"] != MONITOR])
     else:
+        steps = steps or Steps(list(manifest["steps"]))
         rows = _read_rows(folder.work(run_id), manifest) if rows is None else rows
         manifest = _publish(session, manifest, steps, rows)
-    trouble = _watch(session, manifest)
+    with steps.measure(MONITOR):
+        trouble = _watch(session, manifest)
     exit_code = PUBLISHED_BUT if trouble else 0
-    told = manifest if trouble is None else {**manifest, "warnings": [*manifest.get("warnings", []), trouble]}
+    told = {**manifest, "steps": steps.done}
     if trouble is not None:
-        folder.note(told)
+        told["warnings"] = [*manifest.get("warnings", []), trouble]
+    folder.note(told)
     session.event("published", run_id, leads=manifest["leads"], exit_code=exit_code)
     session.tell(told, exit_code)
     folder.drop_work(run_id)
@@ -66,13 +72,23 @@ def finish(
 
 def _read_rows(work: Path, manifest: Mapping[str, Any]) -> pa.Table:
     """The scores that were decided on. Raises PublishError where they are others."""
-    rows = pq.read_table(work / SCORES)
+    rows = _as_written(pq.read_table(work / SCORES))
     if content_hash(rows.drop_columns(["features_hash"])) != manifest["scores_hash"]:
         raise PublishError(
             f"the scores in '{work}' are not those that were decided on: something changed the file. Nothing was "
             "published; remove that folder, and the night is scored anew"
         )
     return rows
+
+
+def _as_written(rows: pa.Table) -> pa.Table:
+    """The table with the types it had before it went through a Parquet file, which renames the items of lists: what
+    is published from it is then the same to the byte."""
+    schema = pa.schema(
+        field.with_type(pa.list_(field.type.value_type)) if pa.types.is_list(field.type) else field
+        for field in rows.schema
+    )
+    return rows.cast(schema).combine_chunks()
 
 
 def _publish(session: Session, manifest: dict[str, Any], steps: Steps, rows: pa.Table) -> dict[str, Any]:
@@ -94,7 +110,7 @@ def _publish(session: Session, manifest: dict[str, Any], steps: Steps, rows: pa.
         "finished_at": session.now(),
         "targets": targets,
         "current": not older,
-        "steps": steps.done,
+        "steps": list(steps.done),
     }
     folder.keep_manifest(published)
     return published
@@ -141,7 +157,9 @@ def _watch(session: Session, manifest: Mapping[str, Any]) -> str | None:
     try:
         session.after_night(session, manifest)
     except Exception as error:
-        reason = str(error) if isinstance(error, ConvpredictError | OSError) else type(error).__name__
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
+        reason = str(error) if isinstance(error, ConvpredictError | OSError) else where
         session.event("monitoring_failed", manifest["run_id"], level="error", message=reason)
         return f"the scores are published, but monitoring the night failed ({reason})"
     return None

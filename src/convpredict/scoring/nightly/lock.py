@@ -7,7 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -107,5 +107,7 @@ def _owner(descriptor: int) -> dict[str, Any] | None:
 
 
 def _write(descriptor: int, owner: Mapping[str, Any]) -> None:
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, (json.dumps(owner) + "\n").encode(), 0)
+    """Tell who holds the lock; on a full disk it is held all the same."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, (json.dumps(owner) + "\n").encode(), 0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -97,7 +99,7 @@ def _failed(session: Session, draft: Mapping[str, Any], error: BaseException) ->
             "the disk, its free space and the rights on the nightly folder, then run again: finished work is kept"
         )
     exit_code = shown.exit_code if isinstance(shown, ConvpredictError) else 1
-    reason = str(shown) if isinstance(shown, ConvpredictError) else "this was not expected; report it"
+    reason = str(shown) if isinstance(shown, ConvpredictError) else _place_of(error)
     if isinstance(error, KeyboardInterrupt):
         exit_code, reason = INTERRUPTED, "the run was interrupted; run it again: finished work is kept"
     _end(session, {**draft, "status": "failed", "error": f"{type(shown).__name__}: {reason}"}, exit_code)
@@ -184,6 +186,12 @@ def _already(session: Session, cutoff: datetime, run_id: str) -> NightRun:
     session.event("already_published", run_id)
     message = f"{run_id} is published already (finished {manifest.get('finished_at')}); nothing was changed"
     return NightRun(run_id, cutoff, "already published", manifest, message)
+
+
+def _place_of(error: BaseException) -> str:
+    """Where something happened that nobody expected: its own message may hold values of the data."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"not expected, at {Path(place.filename).name}:{place.lineno}; report it"
 
 
 def _first_line(error: BaseException) -> str:

@@ -49,7 +49,7 @@ class NightRun:
         lines = [
             f"{self.run_id}: {self.manifest['leads']:,} open leads scored as of {self.cutoff:%Y-%m-%d %H:%M} UTC, "
             f"{self.manifest['expected_conversions']:.1f} conversions expected",
-            *(f"  published to {target['target']}" for target in self.manifest.get("targets", [])),
+            *(_place(target) for target in self.manifest.get("targets", [])),
             *(f"! {doubt}" for doubt in (*doubts, *self.manifest.get("warnings", []))),
         ]
         return "\n".join(lines)
@@ -135,6 +135,13 @@ class Session:
                 seconds=result.seconds,
                 message=result.message,
             )
+
+
+def _place(target: Mapping[str, Any]) -> str:
+    if target["current"]:
+        return f"  published to {target['target']}"
+    kept = "kept beside the newer scores in" if target["changed"] else "not needed in"
+    return f"  {kept} {target['target']}"
 
 
 def _is_doubtful(manifest: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import typer
@@ -17,9 +18,27 @@ from . import scorecards  # isort: skip
 from . import tuning  # isort: skip
 from . import leakage  # isort: skip
 from . import backtesting  # isort: skip
+from . import promoting  # isort: skip
+from . import nightly  # isort: skip
+from . import monitoring  # isort: skip
+from . import ledger  # isort: skip
 from .app import app, show
 
-__all__ = ["app", "backtesting", "data", "leakage", "main", "scorecards", "scoring", "training", "tuning"]
+__all__ = [
+    "app",
+    "backtesting",
+    "data",
+    "leakage",
+    "ledger",
+    "main",
+    "monitoring",
+    "nightly",
+    "promoting",
+    "scorecards",
+    "scoring",
+    "training",
+    "tuning",
+]
 
 _INTERRUPTED = 130
 _USAGE_ERROR: Any = typer.BadParameter.__base__
@@ -35,7 +54,7 @@ def main() -> None:
     except ConvpredictError as error:
         if "--json" not in sys.argv:
             _show_report(error)
-        _fail(type(error).__name__, str(error), error.exit_code)
+        _fail(type(error).__name__, str(error), error.exit_code, details=getattr(error, "details", None))
     except _USAGE_ERROR as error:
         if "--json" not in sys.argv:
             error.show()
@@ -55,10 +74,11 @@ def main() -> None:
     raise SystemExit(code if isinstance(code, int) else 0)
 
 
-def _fail(kind: str, message: str, exit_code: int) -> NoReturn:
+def _fail(kind: str, message: str, exit_code: int, *, details: Mapping[str, Any] | None = None) -> NoReturn:
     """Tell people on standard error and, with ``--json``, machines on standard output; then leave."""
     if "--json" in sys.argv:
-        typer.echo(json.dumps({"error": {"type": kind, "message": message}}))
+        told = {"type": kind, "message": message, **({"details": dict(details)} if details else {})}
+        typer.echo(json.dumps({"error": told}))
     typer.echo(f"{kind}: {message}", err=True)
     raise SystemExit(exit_code)
 

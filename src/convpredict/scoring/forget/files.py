@@ -68,7 +68,7 @@ def count_found(path: Path, names: LeadNames) -> tuple[int, str]:
     """
     kind = _kind(path)
     if kind == "parquet":
-        rows = sum(int(names.in_table(table).sum()) for table in _parquet_tables(path))
+        rows = sum(int(names.in_table(table).sum()) for table in _parquet_tables(path, names))
         return (rows, "rows") if rows else (_found_in_bytes(path, names), "bytes")
     if kind == "database":
         rows, within = _found_in_database(path, names)
@@ -105,17 +105,16 @@ def _kind(path: Path) -> str:
     return "text" if path.suffix.lower() in _TEXT else "other"
 
 
-def _parquet_tables(path: Path) -> Iterator[pa.Table]:
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS):
-                yield pa.Table.from_batches([batch])
-    except pa.ArrowInvalid:
-        return
+def _parquet_tables(path: Path, names: LeadNames | None = None) -> Iterator[pa.Table]:
+    """The rows of a Parquet file; with ``names`` only the columns that may hold an id."""
+    with pq.ParquetFile(path) as file:
+        columns = None if names is None else names.columns_of(file.schema_arrow)
+        for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
+            yield pa.Table.from_batches([batch])
 
 
 def _erase_parquet(path: Path, names: LeadNames) -> int:
-    if not any(names.in_table(table).any() for table in _parquet_tables(path)):
+    if not any(names.in_table(table).any() for table in _parquet_tables(path, names)):
         return 0
     erased = 0
     with replacing(path) as partial:

@@ -30,6 +30,7 @@ _BLOCK = 200_000
 class Forgotten:
     """Hashes of leads: HMAC-SHA256 of the id's text, keyed by a random ``salt``, each with 12 bits to look up by.
 
+    ``trained_on``: for the digest of a training set's manifest the hashes of forgotten leads that it held.
     The 12 bits come from a quick hash of the same text and salt: one id in 4,096 has to be hashed in full.
 
     >>> forgotten = Forgotten(bytes(32)).adding(["lead-1", 17])
@@ -39,6 +40,7 @@ class Forgotten:
 
     salt: bytes
     hashes: Mapping[str, int] = field(default_factory=dict)
+    trained_on: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.hashes)
@@ -54,6 +56,17 @@ class Forgotten:
         checks = self._checks(pa.array(texts, pa.string()))
         added = {self._hash(text.encode()): int(check) for text, check in zip(texts, checks, strict=True)}
         return replace(self, hashes={**self.hashes, **added})
+
+    def noting(self, digest: str, lead_ids: Sequence[Any]) -> Forgotten:
+        """With the note that a training set held some leads."""
+        former = self.trained_on.get(digest, ())
+        held = {*former, *(self._hash(str(lead).encode()) for lead in lead_ids)}
+        return replace(self, trained_on={**self.trained_on, digest: tuple(sorted(held))})
+
+    def held(self, digest: str, lead_ids: Sequence[Any]) -> list[str]:
+        """Which of some leads a training set held when they were forgotten."""
+        noted = self.trained_on.get(digest, ())
+        return [str(lead) for lead in lead_ids if self._hash(str(lead).encode()) in noted]
 
     def mask(self, lead_ids: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:
         """For each lead (text or whole numbers) whether it is forgotten."""
@@ -110,16 +123,17 @@ def read_forgotten(folder: Path) -> Forgotten:
             raise ValueError(f"format {stored['format']!r}, this version reads {FORMAT}")
         hashes = {str(lead["hash"]): int(lead["check"]) for lead in stored["leads"]}
         salt = bytes.fromhex(stored["salt"])
+        trained_on = {str(digest): tuple(map(str, held)) for digest, held in stored["trained_on"].items()}
         if any(not 0 <= check < 1 << _CHECK_BITS for check in hashes.values()):
             raise ValueError("a check lies outside of its range")
     except FileNotFoundError:
         return Forgotten(secrets.token_bytes(32))
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(
             f"'{path}' cannot be read ({error}), so that leads who were forgotten would be scored again; restore it "
             "from a backup, or delete it and forget them anew"
         ) from None
-    return Forgotten(salt, hashes)
+    return Forgotten(salt, hashes, trained_on)
 
 
 def write_forgotten(folder: Path, forgotten: Forgotten) -> None:
@@ -128,6 +142,7 @@ def write_forgotten(folder: Path, forgotten: Forgotten) -> None:
         "format": FORMAT,
         "salt": forgotten.salt.hex(),
         "leads": [{"hash": each, "check": check} for each, check in sorted(forgotten.hashes.items())],
+        "trained_on": {digest: list(held) for digest, held in sorted(forgotten.trained_on.items())},
     }
     with replacing(folder / FILE) as partial:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -62,6 +62,10 @@ class LeadNames:
         """The ids that can be looked for anywhere."""
         return tuple(lead for lead in self.words if len(lead) >= TELLING_LENGTH)
 
+    def columns_of(self, schema: pa.Schema) -> list[str]:
+        """The columns of a table that may hold an id: those of ids, and all that are text or made of texts."""
+        return [field.name for field in schema if field.name.lower() in self.columns or _has_text(field.type)]
+
     def in_table(self, table: pa.Table) -> npt.NDArray[np.bool_]:
         """Which rows of a table hold one of the ids."""
         found = np.zeros(table.num_rows, np.bool_)
@@ -99,6 +103,11 @@ class LeadNames:
             for lead in found
             if re.search(rb"(?<![\w-])" + re.escape(lead.encode()) + rb"(?![\w-])", content)
         ]
+
+
+def _has_text(kind: pa.DataType) -> bool:
+    base = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(base) or pa.types.is_large_string(base) or pa.types.is_nested(base))
 
 
 def _is_whole(text: str) -> bool:

@@ -46,13 +46,14 @@ class Move:
 class PastScore:
     """A score as it was published, and the attempt to reproduce it.
 
-    ``published`` is the ledger's row. ``reasons_*`` and ``contributions`` come from today's reconstruction: those of
-    the night itself only where ``verdict`` says that it was reproduced exactly. ``hash_now`` and ``p_now`` are None
-    where the lead is gone.
+    ``published`` is the ledger's row, ``p`` the probability in it by which the list was ranked. ``reasons_*`` and
+    ``contributions`` come from today's reconstruction: those of the night itself only where ``verdict`` says that it
+    was reproduced exactly. ``hash_now`` and ``p_now`` are None or empty where the lead is gone.
     """
 
     run: LedgerRun
     published: Mapping[str, Any]
+    p: float
     verdict: Verdict
     hash_now: int | None = None
     p_now: Mapping[str, float] = field(default_factory=dict)
@@ -65,11 +66,6 @@ class PastScore:
     def is_exact(self) -> bool:
         """Whether inputs and probabilities are those of the night, to the bit."""
         return self.verdict == "reproduced exactly"
-
-    @property
-    def p(self) -> float:
-        """The published probability by which the list was ranked."""
-        return float(self.published[self.run.probability_columns[0]])
 
 
 @dataclass(frozen=True)
@@ -115,8 +111,9 @@ def past_score(
     """
     check_bundle(run, bundle)
     row = lead_row_of(history, published["lead_id"])
+    p = float(published[f"p_convert_{bundle.horizon}"])
     if row is None:
-        return PastScore(run, published, "lead is gone")
+        return PastScore(run, published, p, "lead is gone")
     then = history_as_of(history, run.cutoff)
     cutoff = np.array([to_microseconds(run.cutoff)])
     found = reproduce(then, bundle, observations_of(then, np.array([row]), cutoff), reasons)
@@ -124,7 +121,8 @@ def past_score(
     return PastScore(
         run,
         published,
-        verdicts(found, pa.Table.from_pylist([dict(published)]), run)[0],
+        p,
+        _verdict(found, published, run),
         int(found.features_hash[0]),
         {f"p_convert_{horizon}": float(values[0]) for horizon, values in found.probabilities.items()},
         tuple(told.get("reasons_for", ())),
@@ -134,17 +132,13 @@ def past_score(
     )
 
 
-def verdicts(found: Reproduced, published: pa.Table, run: LedgerRun) -> list[Verdict]:
-    """What each reproduction comes to, held against the ledger's rows (same order), to the bit."""
-    same_inputs = found.features_hash == np.array(published["features_hash"].to_pylist(), np.uint64)
-    same_outputs = np.ones(len(same_inputs), np.bool_)
-    for name in run.probability_columns:
-        now = found.probabilities[Duration(name.removeprefix("p_convert_"))]
-        same_outputs &= now == published[name].to_numpy()
-    return [
-        "data changed" if not inputs else "reproduced exactly" if outputs else "model computes otherwise"
-        for inputs, outputs in zip(same_inputs, same_outputs, strict=True)
-    ]
+def _verdict(found: Reproduced, published: Mapping[str, Any], run: LedgerRun) -> Verdict:
+    """What a reproduction of one row comes to, held against the ledger to the bit."""
+    if int(found.features_hash[0]) != published["features_hash"]:
+        return "data changed"
+    horizons = {name: Duration(name.removeprefix("p_convert_")) for name in run.probability_columns}
+    same = all(float(found.probabilities[horizons[name]][0]) == published[name] for name in horizons)
+    return "reproduced exactly" if same else "model computes otherwise"
 
 
 def explain(
@@ -196,10 +190,7 @@ def why_not_scored(
     reason = int(reasons_against(LeadTimes.of(then, outcome), rows, cutoff, oldest, NEVER)[0])
     if reason >= 0:
         return list(EXCLUSIONS.values())[reason]
-    return (
-        "by today's data it should have been scored, so the data of before that cutoff was changed since, or the lead "
-        "was forgotten"
-    )
+    return "by today's data it should have been scored, so the data of before that cutoff was changed since"
 
 
 def check_bundle(run: LedgerRun, bundle: Bundle) -> None:

@@ -101,7 +101,7 @@ class Ledger:
         with_keys = None if columns is None else list(dict.fromkeys((*KEYS, *columns)))
         snapshot = self._snapshot(run_ids, lead_ids, with_keys)
         found = snapshot.reader().read_all()
-        if found.num_rows:
+        if found.num_rows and snapshot.n_files > 1:
             found = found.take(pc.sort_indices(found, [(name, "ascending") for name in _ORDER]))
         return found if columns is None else found.select(list(columns))
 
@@ -189,6 +189,7 @@ class Snapshot:
         lead_ids: Sequence[Any] | None,
         columns: Sequence[str] | None,
     ) -> None:
+        self.n_files = len(files)
         form = ds.ParquetFileFormat()
         fragments = [form.make_fragment(file) for file in files]
         self.schema = unified([fragment.physical_schema for fragment in fragments])

@@ -30,7 +30,7 @@ from convpredict.scoring.publish.parquet import ParquetPublisher
 from convpredict.scoring.publish.postgres import PostgresPublisher
 from convpredict.scoring.publish.protocol import Publication, Publisher
 from postgres_server import postgres_server
-from publishing import check_whole, make, night, query, read
+from publishing import check_whole, make, night, query, read, read_named
 
 
 @dataclass(frozen=True)
@@ -308,7 +308,7 @@ def test_rows_that_somebody_deleted_come_back_with_the_same_run(place: Place) ->
 def test_killed_at_any_moment_readers_see_one_whole_night(place: Place) -> None:
     """Kills publishers at random moments while another process reads; see publishing.py."""
     program = Path(__file__).with_name("publishing.py")
-    kills = os.environ.get("CONVPREDICT_KILLS", "6")
+    kills = os.environ.get("CONVPREDICT_KILLS", "5")
     ran = subprocess.run(
         [sys.executable, str(program), place.kind, place.where, kills, "5"],
         capture_output=True,
@@ -364,6 +364,20 @@ def test_who_has_the_latest_file_open_goes_on_reading_it(tmp_path: Path) -> None
     place.shows(night(1)[1])
 
 
+def test_the_latest_run_is_named_for_readers_that_open_a_file_twice(tmp_path: Path) -> None:
+    place = Place("parquet", str(tmp_path))
+    pointer = tmp_path / "scores" / "latest.json"
+    for day in (0, 1):
+        place.publisher().publish(*night(day))
+        assert content_hash(read_named(place.where)) == night(day)[1].content_hash
+    before = pointer.read_text()
+    place.publisher().publish(*night(0), older_ok=True)
+    assert pointer.read_text() == before
+    pointer.unlink()
+    assert not place.publisher().publish(*night(1)).changed
+    assert pointer.read_text() == before, "a publication that was killed before the last step is made up for"
+
+
 def test_runs_are_a_hive_partitioned_folder(tmp_path: Path) -> None:
     place = Place("parquet", str(tmp_path))
     for day in (0, 1):
@@ -392,7 +406,7 @@ def test_the_leftovers_of_a_killed_publication_are_removed_by_the_next(tmp_path:
     place.publisher().publish(*night(5))
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     kept = {f"runs/run_id={night(day)[1].run_id}/scores.parquet" for day in (0, 5)}
-    assert names == {".lock", "latest.parquet", *kept}
+    assert names == {".lock", "latest.parquet", "latest.json", *kept}
     assert len(list((folder / "runs").iterdir())) == 2
 
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ...errors import PublishError
-from ...files import replacing
+from ...files import replacing, write_text
 from .protocol import (
     Publication,
     Published,
@@ -37,7 +37,9 @@ _POLL_SECONDS = 0.2
 class ParquetPublisher:
     """Scores below a folder: ``latest.parquet``, and ``runs/run_id=<id>/scores.parquet`` for every run.
 
-    ``latest.parquet`` is replaced by one rename: whoever has it open goes on reading the night it opened. The files of
+    ``latest.parquet`` is replaced by one rename: whoever has it open goes on reading the night it opened. Many readers
+    open a file by name twice, first for its footer and then for its rows, and fail where it is replaced in between:
+    for them ``latest.json`` names the file of the latest run, whose name is never given to another one. The files of
     runs lack the column ``run_id``, which readers of a Hive-partitioned folder get from the path. ``shown`` is the
     name of the folder in messages; ``wait`` how many seconds to wait for another publication to the same folder.
     """
@@ -63,6 +65,8 @@ class ParquetPublisher:
             if step == "publish":
                 self._write(scores, publication, self._latest)
                 changed = True
+            if step != "older":
+                self._point_to(publication)
         return done(self.describe(), publication, changed=changed, current=step != "older")
 
     def current(self) -> Publication | None:
@@ -114,6 +118,18 @@ class ParquetPublisher:
     def _files(self) -> list[Path]:
         runs = sorted(self.folder.glob("runs/run_id=*/scores.parquet"))
         return [*runs, self._latest] if self._latest.exists() else runs
+
+    def _point_to(self, publication: Publication) -> None:
+        """Let ``latest.json`` name the run's file; a publication that was killed just before is made up for."""
+        pointer = {
+            "file": f"runs/run_id={publication.run_id}/scores.parquet",
+            "run_id": publication.run_id,
+            "cutoff": publication.to_dict()["cutoff"],
+        }
+        text = json.dumps(pointer, ensure_ascii=False) + "\n"
+        path = self.folder / "latest.json"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            write_text(text, path)
 
     def _keep_run(self, scores: pa.Table, publication: Publication) -> bool:
         path = self.folder / "runs" / f"run_id={publication.run_id}" / "scores.parquet"

@@ -137,7 +137,14 @@ def night(
         "cutoff": cutoff,
         "model": ModelIdentity("demo", "3", "d" * 64, registered_at=cutoff - timedelta(days=20)),
         "history": history if history is not None else history_of({}),
-        "scores": pa.table({"lead_id": np.arange(leads), "p_convert_30d": np.full(leads, mean)}),
+        "scores": pa.table(
+            {
+                "lead_id": np.arange(leads),
+                "p_convert_7d": np.full(leads, mean / 3),
+                "p_convert_30d": np.full(leads, mean),
+            }
+        ),
+        "probability_column": "p_convert_30d",
         "counts": counts(leads),
         "profile": PROFILE,
         "validation": {"tables": {"interactions": {"accepted": 10_000, "quarantined": {}}}},

@@ -257,6 +257,13 @@ def test_what_cannot_be_judged_says_why(usual: History, gate: str, given_: dict[
     assert why in result.message
 
 
+def test_without_the_name_of_its_column_no_ratio_of_probabilities_is_told(usual: History) -> None:
+    told = judged(night(history=usual), "scores_training")
+    assert told.details["mean_probability_ratio"] == pytest.approx(1.0)
+    untold = judged(night(history=usual, probability_column=None), "scores_training")
+    assert (untold.verdict, untold.details["mean_probability_ratio"]) == ("pass", None)
+
+
 def test_kinds_are_judged_without_a_profile_and_categories_without_kinds(usual: History) -> None:
     kinds = judged(night(history=usual, profile=None, known_kinds=("call", "mail")), "unknown")
     assert (kinds.verdict, "no profile" in kinds.message) == ("stop", True)

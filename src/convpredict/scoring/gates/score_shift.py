@@ -104,9 +104,9 @@ def _judged(
 
 
 def _mean_probability(facts: NightFacts) -> float | None:
-    """The mean of the first probability column of the published table: that of the shortest horizon."""
-    columns = [name for name in facts.scores.column_names if name.startswith("p_convert_")]
-    return float(np.mean(facts.scores[columns[0]].to_numpy())) if columns and facts.n_leads else None
+    """The mean probability within the bundle's horizon; None where nothing tells which column that is."""
+    name = facts.probability_column
+    return float(np.mean(facts.scores[name].to_numpy())) if name is not None and facts.n_leads else None
 
 
 def _mean_of(profile: Profile) -> float | None:

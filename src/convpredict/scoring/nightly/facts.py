@@ -53,7 +53,8 @@ class NightFacts:
     ``history`` is the history as it was known at the cutoff. ``scores`` is the table to be published. ``last`` is the
     manifest of the last published night before this cutoff (None on the first), whose ``counts`` is a
     ``ProfileCounts.to_dict()``. ``validation`` is ``ValidationReport.to_dict()``. ``known_kinds``: the kinds of
-    interactions that the model's feature set has a place for (None where it reads no kinds).
+    interactions that the model's feature set has a place for (None where it reads no kinds). ``probability_column``:
+    that of the bundle's horizon, by which leads are ranked and which profiles count.
     """
 
     run_id: str
@@ -67,6 +68,7 @@ class NightFacts:
     excluded: Mapping[str, int] = field(repr=False)
     last: Mapping[str, Any] | None = field(repr=False, default=None)
     known_kinds: tuple[str, ...] | None = None
+    probability_column: str | None = None
 
     @property
     def n_leads(self) -> int:

@@ -171,6 +171,7 @@ class Night:
             excluded=observed.excluded,
             last=last,
             known_kinds=bundle.feature_set.vocabularies.get(("interactions", "kind")),
+            probability_column=f"p_convert_{bundle.horizon}",
         )
         sound = check_scores(rows, self.draft["probability_columns"], observed.table.num_rows)
         results = [sound, *judge_gates(facts, session.settings.gates)]

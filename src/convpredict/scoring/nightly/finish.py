@@ -94,8 +94,8 @@ def _as_written(rows: pa.Table) -> pa.Table:
 def _publish(session: Session, manifest: dict[str, Any], steps: Steps, rows: pa.Table) -> dict[str, Any]:
     folder, run_id = session.folder, str(manifest["run_id"])
     work, scores = folder.work(run_id), rows.drop_columns(["features_hash"])
-    latest = next(folder.published(), None)
-    older = latest is not None and instant(manifest["cutoff"]) < instant(latest["cutoff"])
+    latest = folder.latest()
+    older = latest is not None and instant(manifest["cutoff"]) < latest
     with steps.measure("ledger") as step:
         session.ledger.append(manifest, rows)
         step.rows = rows.num_rows

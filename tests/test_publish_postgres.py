@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import socket
@@ -15,10 +16,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from convpredict.errors import ConfigError, PublishError
 from convpredict.scoring.content_hash import content_hash
 from convpredict.scoring.publish.postgres import PostgresPublisher
+from convpredict.scoring.publish.postgres_columns import columns_of, staged_rows
 from convpredict.scoring.publish.protocol import Publication
 from postgres_server import postgres_server
 from publishing import ENV, check_whole, make, night, query
@@ -307,6 +311,30 @@ def test_numbers_as_ids_and_odd_values_arrive(server: str) -> None:
     assert make("postgres", server).erase([7]) == 1
     assert make("postgres", server).find([7, "-1"]) != []
     assert make("postgres", server).find([7]) == []
+
+
+@given(data=st.data())
+def test_nested_values_become_json_that_says_the_same(data: st.DataObject) -> None:
+    number = st.floats(allow_nan=False, allow_infinity=False)
+    item = st.fixed_dictionaries(
+        {
+            'a "key': st.none() | st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=4),
+            "v": st.none() | number,
+            "n": st.none() | st.integers(-(2**63), 2**63 - 1),
+            "flag": st.none() | st.booleans(),
+            "list": st.none() | st.lists(st.none() | number, max_size=2),
+        }
+    )
+    values = data.draw(st.lists(st.none() | st.lists(st.none() | item, max_size=3), max_size=6))
+    text = pa.string()
+    inner = [('a "key', text), ("v", pa.float64()), ("n", pa.int64()), ("flag", pa.bool_())]
+    kind = pa.list_(pa.struct([*inner, ("list", pa.list_(pa.float64()))]))
+    ids = [str(i) for i in range(len(values))]
+    scores = pa.table({"lead_id": pa.array(ids, text), "told": pa.array(values, kind)}).slice(
+        min(1, len(values))
+    )
+    told = staged_rows(scores, columns_of(scores.schema)).read_all()["told"].to_pylist()
+    assert [None if each is None else json.loads(each) for each in told] == values[1:]
 
 
 def test_ids_with_a_nul_character_and_types_without_a_counterpart_are_refused(server: str) -> None:

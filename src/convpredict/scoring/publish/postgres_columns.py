@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -112,7 +112,7 @@ def _staged(array: pa.Array, column: PostgresColumn) -> pa.Array:
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
     if column.sql_type == "jsonb":
-        return pa.array([None if value is None else _json(value) for value in array.to_pylist()], pa.string())
+        return _json_texts(array)
     array = array.cast(column.staged)
     if column.sql_type == "text":
         return pc.replace_substring(array, _NUL, _INSTEAD)
@@ -121,21 +121,36 @@ def _staged(array: pa.Array, column: PostgresColumn) -> pa.Array:
     return array
 
 
-def _json(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    if "\\u0000" in text or "NaN" in text or "Infinity" in text:
-        text = json.dumps(_clean(value), ensure_ascii=False, default=str)
-    return text
+def _json_texts(array: pa.Array) -> pa.Array:
+    """Every value as JSON text, column by column, since a list of reasons for each of a million leads is usual."""
+    kind = array.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+        ends = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int64())
+        items = pc.fill_null(_json_texts(array.flatten()), "null")
+        joined = pc.binary_join(pa.LargeListArray.from_arrays(ends, items), ", ")
+        text = pc.binary_join_element_wise("[", joined, "]", "")
+    elif pa.types.is_struct(kind):
+        parts: list[Any] = ["{"]
+        for position, (field, values) in enumerate(zip(kind, array.flatten(), strict=True)):
+            key = json.dumps(_clean(field.name), ensure_ascii=False)
+            parts += [f"{', ' if position else ''}{key}: ", pc.fill_null(_json_texts(values), "null")]
+        text = pc.binary_join_element_wise(*parts, "}", "")
+    elif pa.types.is_floating(kind):
+        text = pc.if_else(pc.is_finite(array), pc.cast(array, pa.string()), "null")
+    elif pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        text = pc.cast(array, pa.string())
+    else:
+        coded = array if pa.types.is_dictionary(kind) else array.dictionary_encode()
+        words = [
+            json.dumps(_clean(word), ensure_ascii=False, default=str) for word in coded.dictionary.to_pylist()
+        ]
+        text = pa.array(words, pa.string()).take(coded.indices)
+    return pc.if_else(array.is_valid(), text, pa.scalar(None, pa.string()))
 
 
 def _clean(value: Any) -> Any:
-    """The value with what jsonb and text cannot hold taken out: NUL characters, and numbers that are none."""
+    """The value with U+FFFD for the NUL characters, which text and jsonb cannot hold."""
     if isinstance(value, str):
         return value.replace(_NUL, _INSTEAD)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, list):
-        return [_clean(item) for item in value]
-    if isinstance(value, dict):
-        return {_clean(key): _clean(item) for key, item in value.items()}
-    return value
+    return [_clean(item) for item in value] if isinstance(value, list) else value

@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check browser format bench lock clean
+.PHONY: help setup demo test crash check browser outside format bench lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ demo: $(STAMP) ## simulate a funnel, check it, train, compare with the scorecard
 test: $(STAMP) ## run every test, the examples in docstrings among them, in two processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+crash: $(STAMP) ## kill 200 nightly runs and take their disk away (about ten minutes; CONVPREDICT_KILLS says how often)
+	CONVPREDICT_KILLS=$${CONVPREDICT_KILLS:-200} $(BIN)/python -m pytest -s tests/crash
+
 check: $(STAMP) ## lint, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -41,6 +44,9 @@ check: $(STAMP) ## lint, formatting and types
 
 browser: $(STAMP) ## test the report in a headless Chromium (CONVPREDICT_CHROMIUM names one)
 	$(BIN)/python -m pytest tests/browser
+
+outside: $(STAMP) ## serve a model with MLflow's own tools and Spark from a fresh environment (minutes; downloads it)
+	CONVPREDICT_OUTSIDE=1 $(BIN)/python -m pytest tests/outside -s
 
 format: $(STAMP) ## rewrite the code the way `make check` wants it
 	$(BIN)/ruff check --fix

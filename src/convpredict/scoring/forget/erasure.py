@@ -149,7 +149,10 @@ def _observations(path: Path, names: LeadNames) -> tuple[tuple[str, ...], dict[s
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path, columns=["lead_id", "split"])
+    try:
+        table = pq.read_table(path, columns=["lead_id", "split"])
+    except pa.ArrowInvalid:
+        return (), {}
     found = table.filter(pc.is_in(table["lead_id"].cast(pa.string()), value_set=pa.array(names.ids)))
     held = set(map(str, found["lead_id"].to_pylist()))
     parts = [str(part) for part in found["split"].to_pylist()]

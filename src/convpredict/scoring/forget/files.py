@@ -76,13 +76,13 @@ def count_found(path: Path, names: LeadNames) -> tuple[int, str]:
         return (rows, "rows") if rows or not stale else (stale, "bytes")
     if kind == "gzip":
         with gzip.open(path, "rb") as packed:
-            return _found_in_text(packed.read().decode("utf-8", "replace"), names), "lines"
+            return _found_in_member(path.name.removesuffix(".gz"), packed.read(), names), "lines"
     if kind == "zip":
         with zipfile.ZipFile(path) as archive:
-            texts = (archive.read(member).decode("utf-8", "replace") for member in archive.namelist())
-            return sum(_found_in_text(text, names) for text in texts), "lines"
+            members = archive.namelist()
+            return sum(_found_in_member(each, archive.read(each), names) for each in members), "lines"
     if kind == "csv":
-        rows = _count_csv(path, names)
+        rows = len(_csv_hits(_read_lines(path), _delimiter(path.suffix), names))
         return (rows, "rows") if rows else (_found_in_text(_read(path), names), "lines")
     if kind == "text":
         return _found_in_text(_read(path), names), "lines"
@@ -114,7 +114,11 @@ def _parquet_tables(path: Path, names: LeadNames | None = None) -> Iterator[pa.T
 
 
 def _erase_parquet(path: Path, names: LeadNames) -> int:
-    if not any(names.in_table(table).any() for table in _parquet_tables(path, names)):
+    """A file that cannot be read stays as it is: the search that follows says so."""
+    try:
+        if not any(names.in_table(table).any() for table in _parquet_tables(path, names)):
+            return 0
+    except pa.ArrowInvalid:
         return 0
     erased = 0
     with replacing(path) as partial:
@@ -128,11 +132,13 @@ def _erase_parquet(path: Path, names: LeadNames) -> int:
     return erased
 
 
-def _csv_rows(path: Path, names: LeadNames) -> tuple[list[str], list[int]]:
-    """The lines of a CSV file with their ends, and which of them hold an id in a column of ids."""
+def _read_lines(path: Path) -> list[str]:
     with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        lines = list(file)
-    delimiter = "\t" if path.suffix == ".tsv" else ","
+        return list(file)
+
+
+def _csv_hits(lines: list[str], delimiter: str, names: LeadNames) -> list[int]:
+    """Which lines of a CSV file hold an id in a column of ids."""
     head = next(csv.reader(lines[:1], delimiter=delimiter), [])
     if len(head) == 1 and ";" in head[0]:
         delimiter = ";"
@@ -140,7 +146,7 @@ def _csv_rows(path: Path, names: LeadNames) -> tuple[list[str], list[int]]:
     places = [i for i, name in enumerate(head) if name.strip().lower() in names.columns]
     hits: list[int] = []
     if not places:
-        return lines, hits
+        return hits
     reader = csv.reader(lines, delimiter=delimiter)
     begin = 0
     wanted = set(names.ids)
@@ -148,15 +154,12 @@ def _csv_rows(path: Path, names: LeadNames) -> tuple[list[str], list[int]]:
         if begin and any(place < len(row) and row[place].strip() in wanted for place in places):
             hits += range(begin, reader.line_num)
         begin = reader.line_num
-    return lines, hits
-
-
-def _count_csv(path: Path, names: LeadNames) -> int:
-    return len(_csv_rows(path, names)[1])
+    return hits
 
 
 def _erase_csv(path: Path, names: LeadNames) -> int:
-    lines, hits = _csv_rows(path, names)
+    lines = _read_lines(path)
+    hits = _csv_hits(lines, _delimiter(path.suffix), names)
     if not hits:
         return 0
     gone = set(hits)
@@ -167,6 +170,20 @@ def _erase_csv(path: Path, names: LeadNames) -> int:
         file.writelines(line for i, line in enumerate(lines) if i not in gone)
         partial.chmod(path.stat().st_mode & 0o777)
     return len(hits)
+
+
+def _delimiter(suffix: str) -> str:
+    return "\t" if suffix == ".tsv" else ","
+
+
+def _found_in_member(name: str, content: bytes, names: LeadNames) -> int:
+    """How many lines of a packed file hold an id."""
+    text, suffix = content.decode("utf-8", "replace"), Path(name).suffix
+    if suffix in (".csv", ".tsv"):
+        hits = len(_csv_hits(text.splitlines(keepends=True), _delimiter(suffix), names))
+        if hits:
+            return hits
+    return _found_in_text(text, names)
 
 
 def _read(path: Path) -> str:

@@ -1,0 +1,436 @@
+"""Erasing a person: what counts as their id, what is rewritten, what a search still finds, and whole projects."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import hmac
+import json
+import shutil
+import sqlite3
+import stat
+import tempfile
+import zipfile
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from convpredict.cli import app
+from convpredict.config.load import load_project, parse_project
+from convpredict.config.training import TrackingConfig
+from convpredict.errors import BusyError, ConfigError, DataError
+from convpredict.history.load import load_history
+from convpredict.models.bundle import write_bundle
+from convpredict.models.fitting import fit_conversion_model, make_bundle
+from convpredict.scoring.forget.erasure import Places, erase_everywhere, search_everywhere
+from convpredict.scoring.forget.files import count_found, erase_rows
+from convpredict.scoring.forget.forgotten import (
+    FILE,
+    Forgotten,
+    forgotten_rows,
+    read_forgotten,
+    write_forgotten,
+)
+from convpredict.scoring.forget.names import LeadNames
+from convpredict.scoring.forget.remote import RemoteRuns
+from convpredict.scoring.ledger.ledger import Ledger
+from convpredict.scoring.nightly.lock import holding_lock
+from convpredict.scoring.nightly.state import NightFolder
+from convpredict.tracking.items import Artifact, Param
+from convpredict.tracking.runs import start_run
+from convpredict.training.training_set import TrainingSet, build_training_set
+from convpredict.workflows.forgetting import forget
+from convpredict.workflows.nightly import nightly
+from factories import day, make_history
+from nightly_project import NIGHT, make_project
+from test_ledger import night, scores
+
+NAMES = LeadNames(("lead-17", "4711"))
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
+
+
+@given(st.lists(TEXTS, max_size=30), st.lists(TEXTS, max_size=5), st.integers(0, 5))
+def test_the_mask_is_what_hashing_one_by_one_gives(ids: list[str], gone: list[str], offset: int) -> None:
+    forgotten = Forgotten(b"salt" * 8).adding(gone)
+    wanted = {hmac.new(b"salt" * 8, text.encode(), hashlib.sha256).hexdigest() for text in gone}
+    assert set(forgotten.hashes) == wanted
+    all_ids = ids + gone
+    table = pa.chunked_array([pa.array(all_ids[:3], pa.string()), pa.array(all_ids[3:], pa.string())])
+    expected = [
+        hmac.new(b"salt" * 8, text.encode(), hashlib.sha256).hexdigest() in wanted for text in all_ids
+    ]
+    assert forgotten.mask(table).tolist() == expected
+    assert forgotten.mask(pa.array(all_ids, pa.string()).slice(offset)).tolist() == expected[offset:]
+    assert [text in forgotten for text in all_ids] == expected
+
+
+def test_numbers_and_texts_are_the_same_lead() -> None:
+    forgotten = Forgotten(bytes(32)).adding([17, "x"])
+    assert forgotten.mask(pa.array([17, 171, -17])).tolist() == [True, False, False]
+    assert forgotten.adding(["17"]) == forgotten
+    history = make_history([(16, day(0)), (17, day(0))])
+    assert forgotten_rows(history, forgotten).tolist() == [False, True]
+
+
+def test_many_leads_are_looked_up() -> None:
+    ids = pa.array([f"lead-{number}" for number in range(300_000)])
+    gone = list(range(5, 300_000, 29_999))
+    forgotten = Forgotten(b"\1" * 32).adding([f"lead-{number}" for number in gone])
+    assert np.flatnonzero(forgotten.mask(ids)).tolist() == gone
+
+
+def test_the_file_is_private_and_comes_back(tmp_path: Path) -> None:
+    forgotten = read_forgotten(tmp_path)
+    assert len(forgotten) == 0
+    assert forgotten.salt != read_forgotten(tmp_path).salt
+    kept = forgotten.adding(["lead-17"]).noting("digest", ["lead-17"])
+    write_forgotten(tmp_path, kept)
+    assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o600
+    assert read_forgotten(tmp_path) == kept
+    assert kept.held("digest", ["lead-17", "lead-1"]) == ["lead-17"]
+    assert "lead-17" not in (tmp_path / FILE).read_text()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", '{"format": 2}', '{"format": 1, "salt": "zz", "leads": []}', '{"format": 1, "leads": [3]}'],
+)
+def test_a_damaged_file_is_no_empty_list(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(DataError, match="would be scored again"):
+        read_forgotten(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "found"),
+    [
+        ("lead_id", "lead-17", True),
+        ("lead_id", "lead-170", False),
+        ("lead_id", "a lead-17", False),
+        ("lead_id", 4711, True),
+        ("lead_id", 47110, False),
+        ("LEAD_ID", "4711", True),
+        ("rank", 4711, False),
+        ("note", "4711", False),
+        ("note", "lead-17", True),
+        ("note", "not-lead-17", False),
+        ("line", "3;lead-17;x", True),
+        ("line", "3;4711;x", True),
+        ("line", "3;14711;lead-171", False),
+        ("tags", ["x", "lead-17"], True),
+        ("tags", [{"who": "lead-17"}], True),
+        ("tags", ["lead-171"], False),
+    ],
+)
+def test_what_counts_as_an_id_in_a_column(column: str, value: object, found: bool) -> None:
+    table = pa.table({column: [value, None], "p": [0.1, 0.2]})
+    assert NAMES.in_table(table).tolist() == [found, False]
+    if isinstance(value, str):
+        coded = pa.table({column: pa.array([value, None]).dictionary_encode()})
+        assert NAMES.in_table(coded).tolist() == [found, False]
+
+
+def test_the_columns_of_ids_are_those_of_the_sources() -> None:
+    project = parse_project(
+        {
+            "name": "tiny",
+            "sources": {"people": {"file": "people.csv"}},
+            "history": {
+                "leads": {"source": "people", "columns": {"lead_id": "Customer No", "created_at": "born"}}
+            },
+        }
+    )
+    names = LeadNames.of([4711], project.config.history)
+    assert names.in_table(pa.table({"Customer No": [4711], "born": [4711]})).tolist() == [True]
+    assert names.in_table(pa.table({"Customer No": [1], "born": [4711]})).tolist() == [False]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 9), st.sampled_from(["lead-1", "lead-17", "lead-171", None])), max_size=20
+    )
+)
+def test_rows_are_erased_and_nothing_else(rows: list[tuple[int, str | None]]) -> None:
+    table = pa.table(
+        {
+            "n": pa.array([n for n, _ in rows], pa.int64()),
+            "lead_id": pa.array([lead for _, lead in rows], pa.string()),
+            "kind": pa.array(["a"] * len(rows)).dictionary_encode(),
+        }
+    ).replace_schema_metadata({"made": "by a test"})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.parquet"
+        pq.write_table(table, path, row_group_size=3)
+        before = path.read_bytes()
+        expected = [row for row in rows if row[1] != "lead-17"]
+        assert erase_rows(path, NAMES) == len(rows) - len(expected)
+        left = pq.read_table(path)
+        assert list(zip(left["n"].to_pylist(), left["lead_id"].to_pylist(), strict=True)) == expected
+        assert left.schema.equals(pq.read_table(pa.BufferReader(before)).schema, check_metadata=True)
+        assert (path.read_bytes() == before) == (len(rows) == len(expected))
+        assert count_found(path, NAMES)[0] == 0
+
+
+def test_lines_of_csv_files_are_erased(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('lead_id,note\n17,"lead-17"\n4711,"two\nlines, 4711"\n47110,x\n', encoding="utf-8")
+    assert count_found(path, NAMES) == (2, "rows")
+    assert erase_rows(path, NAMES) == 2
+    assert path.read_text() == 'lead_id,note\n17,"lead-17"\n47110,x\n'
+    assert count_found(path, NAMES) == (1, "lines")
+    semicolons = tmp_path / "b.csv"
+    semicolons.write_text("x;lead_id\n1;lead-17\n2;lead-18\n")
+    assert erase_rows(semicolons, NAMES) == 1
+    assert semicolons.read_text() == "x;lead_id\n2;lead-18\n"
+    plain = tmp_path / "c.csv"
+    plain.write_text("x,y\n1,lead-17\n")
+    assert erase_rows(plain, NAMES) == 0
+    assert count_found(plain, NAMES) == (1, "lines")
+
+
+def plant(folder: Path, lead: str) -> dict[str, Path]:
+    """A file of every kind that holds a lead."""
+    files = {
+        name: folder / name
+        for name in ("a.parquet", "b.duckdb", "c.db", "d.csv.gz", "e.zip", "f.json", "g.bin")
+    }
+    table = pa.table({"lead_id": [lead, "other-0"], "p": [0.1, 0.2]})
+    pq.write_table(table, files["a.parquet"])
+    with closing(duckdb.connect(str(files["b.duckdb"]))) as connection:
+        connection.register("rows", table)
+        connection.execute("CREATE SCHEMA s; CREATE TABLE s.scores AS SELECT * FROM rows")
+    with closing(sqlite3.connect(files["c.db"])) as connection:
+        connection.execute('CREATE TABLE "a ""table" (key TEXT, lead_id TEXT)')
+        connection.execute('INSERT INTO "a ""table" VALUES (?, ?)', ("k", lead))
+        connection.commit()
+    files["d.csv.gz"].write_bytes(gzip.compress(f"lead_id,p\n{lead},0.1\n".encode()))
+    with zipfile.ZipFile(files["e.zip"], "w") as archive:
+        archive.writestr("inside/x.csv", f"lead_id: {lead}\n")
+    files["f.json"].write_text(json.dumps({"lead_id": lead}))
+    files["g.bin"].write_bytes(b"\0\1" + lead.encode() + b"\0")
+    return files
+
+
+@pytest.mark.parametrize(
+    ("lead", "found"), [("lead-17", True), ("lead-171", False), ("4711", True), ("47110", False)]
+)
+def test_every_kind_of_file_is_looked_into(tmp_path: Path, lead: str, found: bool) -> None:
+    for name, path in plant(tmp_path, lead).items():
+        expected = found and not (name == "g.bin" and lead == "4711")
+        assert (count_found(path, NAMES)[0] > 0) == expected, name
+
+
+def test_deleted_rows_in_a_database_file_are_found_by_their_bytes(tmp_path: Path) -> None:
+    path = plant(tmp_path, "lead-17")["b.duckdb"]
+    with closing(duckdb.connect(str(path))) as connection:
+        connection.execute("DELETE FROM s.scores WHERE lead_id = 'lead-17'")
+    assert b"lead-17" in path.read_bytes()
+    assert count_found(path, NAMES) == (1, "bytes")
+
+
+def places(folder: Path) -> Places:
+    return Places(NightFolder(folder / "state", "shop"), (), (), [folder / "results"])
+
+
+def test_a_search_tells_what_is_left_and_what_it_could_not_read(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    plant(results, "lead-17")
+    (results / "broken.parquet").write_bytes(b"PAR1 and then nothing")
+    found = search_everywhere(NAMES, places(tmp_path))
+    assert {Path(left.place).name for left in found.leftovers} == {
+        *("a.parquet", "b.duckdb", "c.db", "d.csv.gz", "e.zip", "f.json", "g.bin")
+    }
+    assert [text.split(" ")[0].rpartition("/")[2] for text in found.unread] == ["broken.parquet"]
+    assert erase_everywhere(NAMES, places(tmp_path)) == {str(results / "a.parquet"): 1}
+
+
+def test_ledger_work_and_quarantine_of_text_ids(tmp_path: Path) -> None:
+    where = places(tmp_path)
+    ledger = Ledger(tmp_path / "state" / "ledger")
+    leads = [f"lead-{number}" for number in range(1, 31)]
+    for number in range(6):
+        ledger.append(night(number), scores(leads, number))
+    ledger.compact()
+    work = tmp_path / "state" / "work" / "shop-20250301T000000Z" / "buckets"
+    aside = tmp_path / "state" / "quarantine" / "shop-20250301T000000Z"
+    rows = pa.table({"reason": ["x", "y"], "source_row": [1, 2], "lead_id": ["lead-17", "lead-1"]})
+    for folder in (work, aside):
+        folder.mkdir(parents=True)
+        pq.write_table(rows, folder / "0.parquet")
+    gone = erase_everywhere(NAMES, where)
+    assert gone == {"ledger": 6, str(aside / "0.parquet"): 1}
+    assert not work.exists()
+    assert ledger.read(lead_ids=["lead-17"]).num_rows == 0
+    assert ledger.read(lead_ids=["lead-1", "lead-18"]).num_rows == 12
+    assert not search_everywhere(NAMES, where).leftovers
+    assert erase_everywhere(NAMES, where) == {}
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """A project with two published nights, a training run with MLflow, and a target in DuckDB."""
+    folder = tmp_path_factory.mktemp("forget")
+    made = make_project(folder, leads=300, publish=[{"parquet": "scores"}, {"duckdb": "scores.duckdb"}])
+    for number in (1, 0):
+        nightly(made.config, as_of=NIGHT - timedelta(days=number), run=made.run)
+    project = load_project(made.config)
+    history = load_history(project.config, project.data_dir)
+    training_set = build_training_set(history, project)
+    run = folder / "runs" / "demo-20251101T000000-abcd"
+    training_set.save(run / "training_set")
+    bundle = make_bundle(training_set, fit_conversion_model(training_set, project.config.model))
+    write_bundle(run / "bundle", bundle)
+    (run / "manifest.json").write_text(json.dumps(training_set.manifest))
+    test = training_set.part("test")
+    predictions = pa.table({"lead_id": test["lead_id"].to_numpy(), "p": np.zeros(len(test))})
+    pq.write_table(predictions, run / "test_predictions.parquet")
+    with start_run("demo", project.config.tracking, experiment="demo") as tracked:
+        tracked.log([Param("name", "demo"), Artifact(run / "test_predictions.parquet")])
+    latest = pq.read_table(folder / "scores" / "latest.parquet")["lead_id"].to_pylist()
+    leads = [lead for lead in latest if lead in set(test["lead_id"])]
+    return made, leads, tracked.run_id
+
+
+@pytest.fixture
+def project(template, tmp_path, monkeypatch):
+    """A copy of the project to change, and a lead that everything holds."""
+    made, leads, _ = template
+    folder = tmp_path / "project"
+    shutil.copytree(made.config.parent, folder)
+    text = (folder / "project.yaml").read_text().replace(str(made.config.parent), str(folder))
+    (folder / "project.yaml").write_text(text)
+    uri = made.config.parent.as_uri()
+    with closing(sqlite3.connect(folder / "mlflow.db")) as connection:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            connection.execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (uri, folder.as_uri())
+            )
+        connection.commit()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return folder / "project.yaml", str(leads[0])
+
+
+def holding(folder: Path, lead: str) -> set[str]:
+    """The files that hold a lead, by reading them with other tools than those under test."""
+    found = set()
+    for path in folder.rglob("*.parquet"):
+        if "data" not in path.relative_to(folder).parts:
+            rows = duckdb.execute(f"SELECT count(*) FROM '{path}' WHERE lead_id = {lead}").fetchone()
+            if rows and rows[0]:
+                found.add(path.relative_to(folder).parts[0])
+    with closing(duckdb.connect(str(folder / "scores.duckdb"), read_only=True)) as connection:
+        rows = connection.execute(f"SELECT count(*) FROM scores WHERE lead_id = {lead}").fetchone()
+        found |= {"scores.duckdb"} if rows and rows[0] else set()
+    return found
+
+
+def test_a_project_forgets_a_lead_everywhere(project, tmp_path: Path) -> None:
+    config, lead = project
+    folder = config.parent
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    shutil.copy(folder / "scores" / "latest.parquet", lists / "monday.parquet")
+    assert holding(folder, lead) == {"nightly", "scores", "scores.duckdb", "runs", "mlruns"}
+    rows = Ledger(folder / "nightly" / "ledger").read().num_rows
+
+    done = forget(config, [lead], also=[lists])
+    assert not done.leftovers
+    assert done.search.files > 20
+    assert holding(folder, lead) == set()
+    assert Ledger(folder / "nightly" / "ledger").read().num_rows == rows - 2
+    assert done.erased["ledger"] == 2
+    assert done.erased[str(lists / "monday.parquet")] == 1
+    (model,) = done.models
+    assert (model.folder.rpartition("/")[2], model.lead_ids) == ("training_set", (lead,))
+    assert model.observations["test"] > 0
+    assert done.in_sources == {lead: True}
+    assert "delete them there" in done.text
+    assert "nothing of them is left" in done.text
+    TrainingSet.load(folder / "runs" / "demo-20251101T000000-abcd" / "training_set")
+
+    files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
+    again = forget(config, [lead], also=[lists])
+    assert again.erased == {}
+    assert again.known_before == (lead,)
+    assert [model.lead_ids for model in again.models] == [(lead,)]
+    changed = {path.name for path, content in files.items() if path.read_bytes() != content}
+    assert changed <= {"scores.duckdb", "mlflow.db"}
+
+    nightly(config, as_of=NIGHT + timedelta(days=1), run=folder / "run")
+    manifest = json.loads((folder / "nightly" / "runs" / "demo-20251201T000000Z.json").read_text())
+    assert manifest["forgotten"] == 1
+    assert holding(folder, lead) == set()
+
+
+def test_what_is_left_makes_the_command_fail(project, tmp_path: Path) -> None:
+    config, lead = project
+    with closing(duckdb.connect(str(tmp_path / "own.duckdb"))) as connection:
+        connection.execute(f"CREATE TABLE mine AS SELECT {lead} AS lead_id")
+    arguments = ["forget", str(config), lead, "--also", str(tmp_path / "own.duckdb")]
+    refused = CliRunner().invoke(app, arguments)
+    assert isinstance(refused.exception, ConfigError)
+    assert holding(config.parent, lead)
+    ran = CliRunner().invoke(app, [*arguments, "--yes"])
+    assert ran.exit_code == 1
+    assert "NOT everything is gone" in ran.output
+    assert "own.duckdb: 1 rows" in ran.output
+    told = json.loads(CliRunner().invoke(app, [*arguments, "--yes", "--json"]).output)
+    assert [Path(left["place"]).name for left in told["leftovers"]] == ["own.duckdb"]
+    done = CliRunner().invoke(app, ["forget", str(config), lead, "--yes"])
+    assert done.exit_code == 0, done.output
+
+
+def test_a_night_at_work_or_half_published_comes_first(project) -> None:
+    config, lead = project
+    state = config.parent / "nightly"
+    work = state / "work" / "demo-20251202T000000Z"
+    work.mkdir(parents=True)
+    (work / "commit.json").write_text("{}")
+    with pytest.raises(BusyError, match="finish it first"):
+        forget(config, [lead])
+    shutil.rmtree(work)
+    with (
+        holding_lock(state, "demo-20251202T000000Z"),
+        pytest.raises(BusyError, match="another run is at work"),
+    ):
+        forget(config, [lead])
+    assert not (state / FILE).exists()
+    with pytest.raises(ConfigError, match="no lead to forget"):
+        forget(config, [" "])
+    with pytest.raises(ConfigError, match="does not exist"):
+        forget(config, [lead], also=[config.parent / "nowhere"])
+
+
+def test_artifacts_elsewhere_are_fetched_and_put_back(template, tmp_path: Path) -> None:
+    tracking = TrackingConfig(uri=f"sqlite:///{template[0].config.parent}/mlflow.db")
+    pq.write_table(pa.table({"lead_id": [1, 2, 2]}), tmp_path / "test_predictions.parquet")
+    (tmp_path / "notes.txt").write_text("lead 2 called")
+    with start_run("elsewhere", tracking, experiment="elsewhere") as tracked:
+        tracked.log([Artifact(tmp_path / name, "deep") for name in ("test_predictions.parquet", "notes.txt")])
+    runs, names = RemoteRuns([tracked.run_id], tracking), LeadNames(("2",))
+    where = f"MLflow run {tracked.run_id}: deep/"
+    assert [left.place for left in runs.find(names)] == [
+        f"{where}notes.txt",
+        f"{where}test_predictions.parquet",
+    ]
+    assert runs.erase(names) == {f"{where}test_predictions.parquet": 2}
+    assert [left.place for left in runs.find(names)] == [f"{where}notes.txt"]
+
+
+def test_who_is_unknown_is_forgotten_in_advance(project) -> None:
+    config, _ = project
+    done = forget(config, ["nobody-at-all"])
+    assert done.erased == {}
+    assert done.in_sources == {"nobody-at-all": False}
+    assert "nobody-at-all" in read_forgotten(config.parent / "nightly")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -254,13 +255,18 @@ def test_what_a_killed_run_was_writing_is_swept_away(tmp_path):
     store.add(table(0, 3), 0, 0, {})
     manifest(folder, run_id)
     partials = [
-        folder.work(run_id) / "buckets" / ".1.parquet.77.partial",
-        tmp_path / "runs" / f".{run_id}.json.77.partial",
-        tmp_path / ".cross_lead.json.77.partial",
+        folder.work(run_id) / "buckets" / ".1.parquet.2000000000.partial",
+        tmp_path / "runs" / f".{run_id}.json.2000000000.partial",
+        tmp_path / ".cross_lead.json.2000000000.partial",
+        tmp_path / "monitoring" / ".index.html.2000000000.partial",
     ]
     for partial in partials:
+        partial.parent.mkdir(exist_ok=True)
         partial.write_text("half")
-    assert folder.sweep() == 3
+    alive = tmp_path / "monitoring" / f".page.html.{os.getpid()}.partial"
+    alive.write_text("half")
+    assert folder.sweep() == 4
+    assert alive.exists()
     assert not any(partial.exists() for partial in partials)
     assert len(store.finished()) == 1
     assert folder.is_published(run_id)

@@ -134,6 +134,7 @@ class Crash:
     written: dict[str, str] = field(default_factory=dict)
     ledger: str = ""
     seconds: float = 0.0
+    tail: float = 0.0
 
     @classmethod
     def prepare(cls, root: Path, with_postgres: bool = False, **sizes: Any) -> Crash:
@@ -148,6 +149,11 @@ class Crash:
             place = crash.fresh()
             code, crash.seconds = crash.finish(place)
             assert code == 0, crash.log()
+        crash.tail = 1.5 * sum(
+            step["seconds"]
+            for step in place.manifest()["steps"]
+            if step["step"] in ("ledger", "publish", "monitor")
+        )
         crash.new, crash.written, crash.ledger = place.seen(), place.written(), place.ledger()
         assert crash.old != crash.new
         return crash
@@ -236,10 +242,16 @@ class Crash:
         return self.root / "log"
 
     def moments(self, number: int, seed: int) -> Iterator[float]:
-        """Moments spread over the length of a run, one in each of ``number`` equal parts, and a little beyond."""
+        """Moments, half of them spread over the whole length of a run, half over its end, from the decision on.
+
+        One in each of as many equal parts, in no order; some lie a little beyond the end.
+        """
         source = random.Random(seed)
-        for part in source.sample(range(number), number):
-            yield (part + source.random()) / number * self.seconds * 1.1
+        decided = max(0.0, self.seconds - self.tail)
+        for place in source.sample(range(number), number):
+            begin, half = (0.0, number - number // 2) if place % 2 == 0 else (decided, number // 2)
+            share = (place // 2 + source.random()) / half
+            yield begin + share * (self.seconds * 1.05 - begin)
 
 
 @contextmanager

@@ -115,12 +115,13 @@ class NightFolder:
     def sweep(self) -> int:
         """Remove the files that a killed run was in the middle of writing; the number of them.
 
-        Only for who holds the lock. The ledger and the targets of publishing tidy up themselves.
+        Only for who holds the lock. Files of processes that live (a page of monitoring drawn meanwhile) stay. The ledger
+        and the targets of publishing tidy up themselves.
         """
         found = [*self.root.glob(".*.partial"), *(self.root / "runs").glob(".*.partial")]
-        for name in ("work", "quarantine"):
+        for name in ("work", "quarantine", "monitoring"):
             found += (self.root / name).rglob(".*.partial")
-        return sum(_remove(path) for path in found)
+        return sum(_remove(path) for path in found if not _is_being_written(path))
 
     def _in_order(self, names: Iterable[str]) -> list[str]:
         found = [(parsed, name) for name in names if (parsed := parse_run_id(self.name, name)) is not None]
@@ -150,6 +151,20 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"'{path}' holds no JSON object; restore it from a backup, or move it away")
     return content
+
+
+def _is_being_written(partial: Path) -> bool:
+    """Whether the process lives whose id stands in the name of a partial file (see ``convpredict.files``)."""
+    writer = partial.suffixes[-2].removeprefix(".") if len(partial.suffixes) > 1 else ""
+    if not writer.isdigit():
+        return False
+    try:
+        os.kill(int(writer), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _remove(path: Path) -> bool:

@@ -15,7 +15,7 @@ from convpredict.features.time_rule import MICROSECONDS_PER_DAY, MICROSECONDS_PE
 from convpredict.models.profile import ColumnProfile, Profile, ProfileCounts
 from convpredict.monitoring.changes import judge_changes
 from convpredict.monitoring.drift import judge_drift
-from convpredict.monitoring.outcomes import due_nights, recording_delay
+from convpredict.monitoring.outcomes import due_nights, recording_delays, settling_delay
 from convpredict.monitoring.realised import judge_leads, pool, ratio
 from convpredict.monitoring.sequential import FACTORS, evidence_of_change, judge_change
 from convpredict.scoring.ledger.index import LedgerRun
@@ -153,7 +153,7 @@ def profile_of(counts, natural=None):
 
 def test_drift_needs_effect_more_than_chance_and_more_than_its_own_past():
     even = [500, 500, 500, 500, 0]
-    profile = profile_of({"a": even, "b": even, "c": even}, {"c": 0.9})
+    profile = profile_of({"a": even, "b": even, "c": even}, {"c": 0.4})
     moved = np.array([100, 300, 600, 1000, 0])
     night = ProfileCounts(2000, {"a": np.array(even), "b": moved, "c": moved}, np.array([1000, 1000]))
     found = {column.column: column for column in judge_drift(profile, night, DriftConfig())}
@@ -228,17 +228,26 @@ def test_the_interval_of_a_ratio_is_garwoods():
     assert 3 / none["low"] == pytest.approx(3.689, abs=1e-3)
 
 
-def test_the_recording_delay_is_learnt_from_the_last_year():
-    hour = timedelta(hours=1)
+def test_recording_delays_are_those_of_the_last_year():
+    hours = [timedelta(hours=30 if k % 20 == 0 else 0) for k in range(100)]
     leads = [(f"l{k:03d}", day(0)) for k in range(100)]
-    late = [
-        (f"l{k:03d}", day(10 + k), day(10 + k) + (30 * hour if k % 20 == 0 else 0 * hour)) for k in range(100)
-    ]
+    late = [(f"l{k:03d}", day(10 + k), day(10 + k) + hours[k]) for k in range(100)]
     history = make_history(leads, conversions=late, known_until=day(200))
-    assert recording_delay(history, day(200)) == 30 * MICROSECONDS_PER_HOUR
-    assert recording_delay(history, day(20)) == 0, "too few are known by then"
-    never = make_history(leads, conversions=[(f"l{k:03d}", day(1), day(190)) for k in range(100)])
-    assert recording_delay(never, day(200)) == 30 * MICROSECONDS_PER_DAY
+    found = recording_delays(history, day(200))
+    assert found.tolist() == [0] * 95 + [30 * MICROSECONDS_PER_HOUR] * 5
+    assert len(recording_delays(history, day(20))) == 0, "too few are known by then"
+    assert len(recording_delays(history, day(800))) == 0, "all are older than a year"
+
+
+def test_a_night_is_settled_once_ninety_nine_percent_of_its_outcomes_are_recorded():
+    days = np.array([10 * MICROSECONDS_PER_DAY])
+    assert settling_delay(days, Duration("30d")) == pytest.approx(9.7 * MICROSECONDS_PER_DAY, rel=0.01)
+    assert settling_delay(np.zeros(9, np.int64), Duration("7d")) == 0
+    assert settling_delay(np.zeros(0, np.int64), Duration("7d")) == 0
+    assert settling_delay(40 * days, Duration("7d")) == 30 * MICROSECONDS_PER_DAY
+
+
+NONE_LATE = np.zeros(0, np.int64)
 
 
 def run_of(number, cutoff, *, knew_later=False, columns=("p_convert_7d", "p_convert_30d"), suffix=""):
@@ -257,12 +266,12 @@ def run_of(number, cutoff, *, knew_later=False, columns=("p_convert_7d", "p_conv
 
 def test_a_night_is_due_once_its_horizon_and_the_delay_have_passed():
     runs = [run_of(1, 0), run_of(2, 1), run_of(3, 20)]
-    due = due_nights(runs, set(), day(8), 0)
+    due = due_nights(runs, set(), day(8), NONE_LATE)
     assert [(night.run.run_id, str(night.horizon)) for night in due] == [("demo-0", "7d"), ("demo-1", "7d")]
     assert [night.weight for night in due] == pytest.approx([1 / 7, 1.0])
-    delayed = due_nights(runs, set(), day(8), MICROSECONDS_PER_DAY // 2)
+    delayed = due_nights(runs, set(), day(8), np.array([MICROSECONDS_PER_DAY // 2]))
     assert [night.run.run_id for night in delayed] == ["demo-0"]
-    left = due_nights(runs, {due[0].key}, day(40), 0)
+    left = due_nights(runs, {due[0].key}, day(40), NONE_LATE)
     assert [(night.run.run_id, str(night.horizon)) for night in left] == [
         ("demo-1", "7d"),
         ("demo-20", "7d"),
@@ -273,6 +282,6 @@ def test_a_night_is_due_once_its_horizon_and_the_delay_have_passed():
 
 def test_of_a_cutoff_that_was_published_twice_the_last_counts_and_a_back_fill_that_knew_later_never():
     runs = [run_of(1, 0), run_of(3, 0, suffix="-2"), run_of(2, 5, knew_later=True)]
-    due = due_nights(runs, set(), day(14), 0)
+    due = due_nights(runs, set(), day(14), NONE_LATE)
     assert [(night.run.run_id, night.horizon) for night in due] == [("demo-0-2", Duration("7d"))]
     assert due[0].weight == 1.0

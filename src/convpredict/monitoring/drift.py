@@ -13,14 +13,21 @@ from ..models.profile import SCORE, Profile, ProfileCounts
 
 DAYS_PER_MONTH = 365.25 / 12
 
+NATURAL_FACTOR = 2.0
+"""How many times its largest movement in the reference a column must move: the largest of a few is soon beaten."""
+
+UNSTEADY = 0.5
+"""A column that has such a PSI by itself is not judged: what all leads of an owner or campaign share (a rate, a load)
+jumps as a block, which says nothing of the leads."""
+
 
 @dataclass(frozen=True)
 class ColumnDrift:
     """One column's movement: ``psi`` and ``jensen_shannon`` (bits) against the model's reference rows.
 
     ``chance``: the PSI that samples of these sizes exceed so rarely that all columns together keep to the configured
-    number of false alarms. ``natural``: the largest PSI of a single reference cutoff. ``drifted``: above both, and at
-    least the configured size.
+    number of false alarms. ``natural``: the largest PSI of a single reference cutoff. ``drifted``: above chance, at
+    least the configured size and twice what is natural, and not of a column that is never steady.
     """
 
     column: str
@@ -65,6 +72,10 @@ def judge_drift(
         index = psi(reference, seen)
         chance = chance_psi(reference_rows, counts.rows, n_used_bins(reference, seen), alpha)
         natural = float(profile.natural.get(name, 0.0))
-        drifted = index >= config.psi and index > chance and index > natural
-        found.append(ColumnDrift(name, index, jensen_shannon(reference, seen), chance, natural, drifted))
+        beyond = index >= config.psi and index > chance and index > NATURAL_FACTOR * natural
+        found.append(
+            ColumnDrift(
+                name, index, jensen_shannon(reference, seen), chance, natural, beyond and natural < UNSTEADY
+            )
+        )
     return found

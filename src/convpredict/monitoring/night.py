@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from ..config.base import Duration
 from ..config.monitoring import MonitoringConfig
-from ..features.time_rule import MICROSECONDS_PER_DAY
 from ..history.history import History
 from ..models.profile import Profile, ProfileCounts
 from ..scoring.ledger.ledger import Ledger
@@ -21,8 +20,8 @@ from ..training.as_of import history_as_of
 from ..training.outcomes import OutcomeKind
 from .alarms import standing_alarms
 from .changes import judge_changes
-from .drift import DAYS_PER_MONTH, judge_drift
-from .outcomes import DueNight, due_nights, judged_rows, recording_delay
+from .drift import DAYS_PER_MONTH, ColumnDrift, judge_drift
+from .outcomes import DueNight, due_nights, judged_rows, recording_delays
 from .realised import judge_leads, pool
 from .reports import NightReport, judged_before, parse_instant, read_reports
 
@@ -59,7 +58,7 @@ def monitor_night(
     ----------
     folder : the nightly folder; the report goes to ``monitoring/<run id>.json`` below it
     manifest : of the night (see docs/reference/nightly.md)
-    profile : of the night's model; None: no drift is judged
+    profile : of the night's model; None: drift stays as a former report of the night has it, or is not judged
     history : with all that was known at the cutoff, or more
     ledger : with the scores of the past nights
     watch : settings
@@ -72,20 +71,15 @@ def monitor_night(
     as_of = min(ends)
     earlier = read_reports(folder, before=cutoff)
     known = history_as_of(history, as_of)
-    delay = recording_delay(known, as_of, watch.outcome)
+    delays = recording_delays(known, as_of, watch.outcome)
     past = judged_before(earlier)
-    due = due_nights(ledger.runs(), past.keys(), as_of, delay)
+    due = due_nights(ledger.runs(), past.keys(), as_of, delays)
     judge = _Judge(known, ledger, watch)
     fresh = [judge.entry(night) for night in due]
     judged = [*past.values(), *fresh]
     gap = _gap_days(ledger, cutoff)
     model = str((manifest.get("model") or {}).get("digest", ""))
-    drift = []
-    if profile is not None and manifest.get("counts"):
-        counts = ProfileCounts.from_dict(manifest["counts"])
-        drift = judge_drift(
-            profile, counts, watch.config.drift, nights_per_month=DAYS_PER_MONTH / max(gap, 1e-3)
-        )
+    drift = _drift(folder, manifest, profile, watch, gap)
     changes = judge_changes(
         [entry for entry in judged if entry["model"] == model],
         watch.config.realised,
@@ -98,7 +92,6 @@ def monitor_night(
         cutoff=cutoff.isoformat(),
         as_of=as_of.astimezone(UTC).isoformat(),
         model=dict(manifest.get("model") or {}),
-        delay_days=round(delay / MICROSECONDS_PER_DAY, 3),
         judged=fresh,
         realised=realised,
         drift=[column.to_dict() for column in drift],
@@ -151,6 +144,21 @@ class _Judge:
         if name not in self.values:
             self.values[name] = np.asarray(self.history.leads[name].to_pandas(), dtype=object)
         return self.values[name]
+
+
+def _drift(
+    folder: Path, manifest: Mapping[str, Any], profile: Profile | None, watch: Watch, gap_days: float
+) -> list[ColumnDrift]:
+    """The night's drift, anew where the profile is at hand, else as a former report tells it."""
+    if profile is None:
+        former = [each for each in read_reports(folder) if each.run_id == manifest["run_id"]]
+        return [ColumnDrift(**column) for each in former for column in each.drift]
+    if not manifest.get("counts"):
+        return []
+    counts = ProfileCounts.from_dict(manifest["counts"])
+    return judge_drift(
+        profile, counts, watch.config.drift, nights_per_month=DAYS_PER_MONTH / max(gap_days, 1e-3)
+    )
 
 
 def _realised(judged: Sequence[Mapping[str, Any]], watch: Watch) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ..config.base import Duration
-from ..features.time_rule import MICROSECONDS_PER_DAY, NEVER
+from ..features.time_rule import MICROSECONDS_PER_DAY, MICROSECONDS_PER_HOUR, NEVER
 from ..history.history import TIMESTAMP, History
 from ..scoring.ledger.ledger import Ledger
 from ..training.labels import label_column, label_observations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..scoring.ledger.index import LedgerRun
 
 RECORDED_SHARE = 0.99
-"""An outcome counts as settled once this share of the outcomes of that age is recorded."""
+"""A night is settled once this share of the outcomes within its horizon is recorded."""
 
 LONGEST_DELAY_DAYS = 30
 _LEARNT_DAYS = 365
@@ -63,10 +63,12 @@ class JudgedRows:
     unknown: int = 0
 
 
-def recording_delay(history: History, as_of: datetime, outcome: OutcomeKind = "conversion") -> int:
-    """How long (µs) after they happen most outcomes are recorded: 99 % of those of the last year before ``as_of``.
+def recording_delays(
+    history: History, as_of: datetime, outcome: OutcomeKind = "conversion"
+) -> NDArray[np.int64]:
+    """How long (µs, ascending) after they happened the outcomes of the last year before ``as_of`` were recorded.
 
-    At most 30 days; 0 where too few outcomes are there to tell, or nothing is recorded late.
+    Empty where too few are there to tell.
     """
     table, column = (
         (history.conversions, "converted_at") if outcome == "conversion" else (history.revenue, "occurred_at")
@@ -76,18 +78,37 @@ def recording_delay(history: History, as_of: datetime, outcome: OutcomeKind = "c
     now = to_microseconds(as_of)
     recent = (happened < now) & (happened >= now - _LEARNT_DAYS * MICROSECONDS_PER_DAY) & (recorded < now)
     if recent.sum() < _FEWEST:
-        return 0
-    delay = np.maximum(recorded[recent] - happened[recent], 0)
-    known = int(np.quantile(delay, RECORDED_SHARE, method="higher"))
-    return min(known, LONGEST_DELAY_DAYS * MICROSECONDS_PER_DAY)
+        return np.zeros(0, np.int64)
+    return np.sort(np.maximum(recorded[recent] - happened[recent], 0))
+
+
+def settling_delay(delays: NDArray[np.int64], horizon: Duration) -> int:
+    """How long (µs, whole hours) after its horizon a night is settled: 99 % of the outcomes within it are recorded.
+
+    Outcomes are taken to be spread evenly over the horizon, so that most of the late ones are recorded by its end.
+    At most 30 days.
+
+    >>> late = np.array([0] * 90 + [48 * 3_600_000_000] * 10)
+    >>> [settling_delay(late, Duration(h)) / 3_600_000_000 for h in ("30d", "7d", "1d")]
+    [0.0, 32.0, 46.0]
+    """
+    for hours in range(24 * LONGEST_DELAY_DAYS):
+        missing = np.clip((delays - hours * MICROSECONDS_PER_HOUR) / horizon.microseconds, 0, 1)
+        if not len(delays) or missing.mean() <= 1 - RECORDED_SHARE:
+            return hours * MICROSECONDS_PER_HOUR
+    return LONGEST_DELAY_DAYS * MICROSECONDS_PER_DAY
 
 
 def due_nights(
-    runs: Sequence[LedgerRun], judged: Collection[tuple[str, str]], as_of: datetime, delay_us: int
+    runs: Sequence[LedgerRun],
+    judged: Collection[tuple[str, str]],
+    as_of: datetime,
+    delays: NDArray[np.int64],
 ) -> list[DueNight]:
     """The published nights that have become judgeable, by horizon and cutoff; ``judged``: keys of those that were.
 
-    Of several publications of one cutoff the last one counts. Nights whose model knew later outcomes are left out.
+    ``delays`` are the :func:`recording_delays`. Of several publications of one cutoff the last one counts. Nights
+    whose model knew later outcomes are left out.
     """
     now = to_microseconds(as_of)
     latest: dict[datetime, LedgerRun] = {}
@@ -97,12 +118,20 @@ def due_nights(
     cutoffs = sorted(latest)
     following = dict(zip(cutoffs, [*cutoffs, as_of][1:], strict=True))
     done = set(judged)
+    horizons = {
+        column: Duration(column.removeprefix(_PREFIX))
+        for run in latest.values()
+        for column in run.probability_columns
+    }
+    settled = {
+        column: horizon.microseconds + settling_delay(delays, horizon) for column, horizon in horizons.items()
+    }
     found = []
     for cutoff in cutoffs:
         for column in latest[cutoff].probability_columns:
-            horizon = Duration(column.removeprefix(_PREFIX))
-            if to_microseconds(cutoff) + horizon.microseconds + delay_us > now:
+            if to_microseconds(cutoff) + settled[column] > now:
                 continue
+            horizon = horizons[column]
             gap = to_microseconds(following[cutoff]) - to_microseconds(cutoff)
             night = DueNight(latest[cutoff], horizon, min(1.0, gap / horizon.microseconds))
             if night.key not in done:

@@ -28,6 +28,7 @@ from ..evaluation.report.render import content_policy
 from ..files import write_text
 from . import page_charts as charts
 from .alarms import CALIBRATED
+from .drift import UNSTEADY
 from .realised import pool
 from .reports import FOLDER, NightReport, judged_before, parse_instant, read_manifests, read_reports
 
@@ -284,7 +285,8 @@ def _drift(
 
 def _drift_row(column: Mapping[str, Any]) -> list[str]:
     figures = [decimal(column[key], 3) for key in ("psi", "chance", "natural", "jensen_shannon")]
-    return [str(column["column"]), *figures, "yes" if column["drifted"] else "no"]
+    judged = "yes" if column["drifted"] else "no" if column["natural"] < UNSTEADY else "never steady"
+    return [str(column["column"]), *figures, judged]
 
 
 def _realised(judged: Sequence[Mapping[str, Any]], last: NightReport | None) -> list[View]:

@@ -55,7 +55,10 @@ def over_nights_chart(
     others = [row[reference] for row in known if reference and is_known(row.get(reference))]
     top = 1.08 * max([row["value"] for row in known] + others + [1e-3])
     plot = Plot(title, f"{y_title} by night.", _time_scale(known), Scale(0, top, BOTTOM, TOP), height=310)
-    _time_grid(plot, known, linear_ticks(0, top, 4), compact, y_title)
+    ticks = linear_ticks(0, top, 4)
+    if all(float(row["value"]).is_integer() for row in known):
+        ticks = [tick for tick in ticks if tick == int(tick)]
+    _time_grid(plot, known, ticks, compact, y_title)
     if reference:
         line = [
             plot.at(_seconds(row["night"]), row[reference]) for row in known if is_known(row.get(reference))

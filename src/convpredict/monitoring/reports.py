@@ -30,7 +30,6 @@ class NightReport:
     cutoff: str
     as_of: str
     model: Mapping[str, Any]
-    delay_days: float
     judged: Sequence[Mapping[str, Any]] = field(repr=False)
     realised: Mapping[str, Any] = field(repr=False)
     drift: Sequence[Mapping[str, Any]] = field(repr=False)
@@ -61,20 +60,41 @@ def read_reports(folder: Path, *, before: datetime | None = None) -> list[NightR
     Raises DataError where a file cannot be read.
     """
     found = []
-    for path in sorted((folder / FOLDER).glob("*.json")):
-        if path.name == STATE:
-            continue
+    for path in _report_files(folder):
         try:
-            report = NightReport.from_dict(json.loads(path.read_text(encoding="utf-8")))
-            instant = parse_instant(report.cutoff)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            report = _read(path)
+        except _UNREADABLE as error:
             raise DataError(
                 f"'{path}' cannot be read as a report of monitoring ({error}), so the past that alarms rest on is not "
                 "known; 'convpredict monitor CONFIG --rebuild' makes all reports anew from the ledger"
             ) from None
-        if before is None or instant < before:
+        if before is None or parse_instant(report.cutoff) < before:
             found.append(report)
     return sorted(found, key=lambda each: (parse_instant(each.cutoff), len(each.run_id), each.run_id))
+
+
+def drop_unusable(folder: Path, run_ids: Sequence[str]) -> None:
+    """Delete reports that cannot be read, and those of other nights than ``run_ids``: before all are made anew."""
+    for path in _report_files(folder):
+        try:
+            usable = _read(path).run_id in run_ids
+        except _UNREADABLE:
+            usable = False
+        if not usable:
+            path.unlink()
+
+
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError)
+
+
+def _report_files(folder: Path) -> list[Path]:
+    return [path for path in sorted((folder / FOLDER).glob("*.json")) if path.name != STATE]
+
+
+def _read(path: Path) -> NightReport:
+    report = NightReport.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    parse_instant(report.cutoff)
+    return report
 
 
 STATE = "retrain.json"

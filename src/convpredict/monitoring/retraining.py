@@ -37,9 +37,10 @@ def retrain_reasons(
         return reasons
     drifted = [column["column"] for column in last.drift if column["drifted"]]
     if rule.drifted_columns is not None and len(drifted) >= rule.drifted_columns:
+        number = f"{len(drifted)} columns have" if len(drifted) > 1 else "1 column has"
         named = ", ".join(drifted[:5]) + (f" and {len(drifted) - 5} more" if len(drifted) > 5 else "")
         reasons.append(
-            f"drift: {len(drifted)} columns have drifted on the night of {last.cutoff[:10]} ({named}), and the rule "
+            f"drift: {number} drifted on the night of {last.cutoff[:10]} ({named}), and the rule "
             f"allows fewer than {rule.drifted_columns} (monitoring.retrain.drifted_columns)."
         )
     if rule.realised:

@@ -104,7 +104,7 @@ def monitor(
         No night was published yet.
     """
     from ..monitoring.page import write_page
-    from ..monitoring.reports import FOLDER, STATE, read_manifests, read_reports
+    from ..monitoring.reports import FOLDER, drop_unusable, read_manifests, read_reports
 
     project = load_project(config, data=data, overrides=overrides)
     folder = nightly_folder(project)
@@ -114,11 +114,9 @@ def monitor(
             f"'{folder}' holds no published night, so there is nothing to watch; run 'convpredict nightly' first"
         )
     reports = folder / FOLDER
+    missing = [each for each in published if rebuild or not (reports / f"{each['run_id']}.json").is_file()]
     if rebuild:
-        for path in reports.glob("*.json"):
-            if path.name != STATE:
-                path.unlink()
-    missing = [each for each in published if not (reports / f"{each['run_id']}.json").is_file()]
+        drop_unusable(folder, [str(each["run_id"]) for each in published])
     if missing:
         _write_reports(project, folder, missing, progress)
     page = write_page(folder, project.config.monitoring, name=project.config.name)

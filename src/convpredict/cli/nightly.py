@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .app import AsJson, ConfigPath, DataDir, Overrides, app, parse_instant, show
+from .app import AsJson, ConfigPath, DataDir, Overrides, app, parse_instant
 
 
 @app.command(short_help="Score, check and publish: what runs every night.")
@@ -61,5 +61,5 @@ def nightly(
     if as_json:
         typer.echo(json.dumps([night.to_dict() for night in nights], default=str))
     else:
-        show(*(night.text for night in nights))
+        typer.echo("\n".join(night.text for night in nights))
     raise typer.Exit(workflows.worst_exit_code(nights))

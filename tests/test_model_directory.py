@@ -11,7 +11,7 @@ import pytest
 
 from convpredict.errors import BundleError
 from convpredict.models.bundle import load_bundle
-from convpredict.tracking.checksums import CHECKSUMS
+from convpredict.tracking.checksums import CHECKSUMS, AlteredError, check_files
 from convpredict.tracking.model_directory import (
     ENTRIES,
     directory_digest,
@@ -159,6 +159,16 @@ def test_what_mlflow_adds_to_a_registered_model_is_tolerated(copy):
     (copy / "code" / "registered_model_meta").write_text("model_name: demo\n")
     with pytest.raises(BundleError, match="code/registered_model_meta"):
         verify_model_directory(copy)
+
+
+def test_only_bytecode_of_the_script_is_no_matter_to_the_script(copy):
+    (copy / "__pycache__").mkdir()
+    (copy / "__pycache__" / "pyfunc_script.cpython-311.pyc").write_bytes(b"x")
+    check_files(copy, besides="__pycache__")
+    (copy / "code" / "__pycache__").mkdir()
+    (copy / "code" / "__pycache__" / "x.pyc").write_bytes(b"x")
+    with pytest.raises(AlteredError, match=r"code/__pycache__/x\.pyc"):
+        check_files(copy, besides="__pycache__")
 
 
 def test_reading_the_bundle_runs_no_code_of_the_directory(copy):

@@ -33,11 +33,15 @@ def pins() -> dict[str, str]:
 
 
 def declared() -> list[Requirement]:
-    """What the package, its extras and its build need; what only benchmarks compare with is not locked."""
+    """What the package, its extras and its build need; what only benchmarks or `make outside` need is not locked."""
     project = PROJECT["project"]
     lists = [
         project["dependencies"],
-        *(needs for extra, needs in project["optional-dependencies"].items() if extra != "benchmarks"),
+        *(
+            needs
+            for extra, needs in project["optional-dependencies"].items()
+            if extra not in ("benchmarks", "spark")
+        ),
         PROJECT["build-system"]["requires"],
     ]
     found = [Requirement(text) for requirements in lists for text in requirements]

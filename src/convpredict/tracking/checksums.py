@@ -36,13 +36,13 @@ def write_checksums(folder: Path) -> None:
 def check_files(folder: Path, *, besides: str = "") -> None:
     """Compare every file of the folder with ``checksums.json``.
 
-    ``besides`` is a folder below it, as ``__pycache__/``, in which further files do not matter. Raises
+    ``besides`` is a folder below it, as ``__pycache__``, in which further files do not matter. Raises
     :class:`AlteredError` with the first file, by name, that was altered, is missing or extra, or is a link.
     """
     if not (folder / CHECKSUMS).is_file() or (folder / CHECKSUMS).is_symlink():
         raise AlteredError(f"'{folder}' has no {CHECKSUMS}, so nobody knows whether its files are as written")
     listed = _read_listed(folder)
-    found = {name for name in _list_files(folder) if not (besides and name.startswith(besides))}
+    found = set(_list_files(folder, besides))
     for name in sorted(found | set(listed)):
         if name in found - set(listed) and name not in TOLERATED:
             raise AlteredError(f"'{name}' of '{folder}' is no part of the model that was written")
@@ -72,8 +72,8 @@ def _read_listed(folder: Path) -> dict[str, str]:
     return dict(listed)
 
 
-def _list_files(folder: Path) -> list[str]:
-    """Every file below the folder but ``checksums.json``, by its path with slashes, sorted."""
+def _list_files(folder: Path, besides: str = "") -> list[str]:
+    """Every file below the folder but ``checksums.json`` and those in ``besides``, by its path with slashes, sorted."""
     found = []
     waiting = [folder]
     while waiting:
@@ -82,7 +82,8 @@ def _list_files(folder: Path) -> list[str]:
         for entry in entries:
             name = Path(entry.path).relative_to(folder).as_posix()
             if entry.is_dir(follow_symlinks=False):
-                waiting.append(Path(entry.path))
+                if name != besides:
+                    waiting.append(Path(entry.path))
             elif not entry.is_file(follow_symlinks=False):
                 raise AlteredError(
                     f"'{name}' of '{folder}' is a link or no plain file, and could lead anywhere"

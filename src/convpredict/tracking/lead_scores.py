@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, get_args
 
@@ -40,13 +40,13 @@ class LeadScores:
         batch: pa.RecordBatch,
         params: Mapping[str, Any],
         *,
-        cutoffs: Any = None,
+        cutoffs: Sequence[int] | None = None,
         cross_lead_as_of: str | None = None,
         averages: Mapping[int, float] | None = None,
     ) -> pd.DataFrame:
         """The columns of :func:`~.pyfunc_schema.output_columns`, and the reasons where ``params`` ask for them.
 
-        ``cutoffs`` (UTC) let reasons say "yesterday", ``averages`` let them compare rates, see ``models.reasons``.
+        ``cutoffs`` (µs) let reasons say "yesterday", ``averages`` let them compare rates, see ``models.reasons``.
         """
         _check(params)
         scored = self._scorer.score(_with_card_columns(batch, self.bundle))
@@ -73,7 +73,7 @@ class LeadScores:
         if params.get("reasons"):
             frame = batch.to_pandas()
             if cutoffs is not None:
-                frame["cutoff"] = cutoffs
+                frame["cutoff"] = pd.to_datetime(np.array(cutoffs, np.int64), unit="us", utc=True)
             table = table.join(self._reasons(frame, params, averages or {}))
         return table
 

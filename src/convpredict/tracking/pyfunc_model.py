@@ -50,7 +50,7 @@ class LeadModel(PythonModel):
         bundle_folder = Path(context.artifacts["bundle"])
         folder = bundle_folder.parents[1]
         try:
-            check_files(folder, besides="__pycache__/")
+            check_files(folder, besides="__pycache__")
         except AlteredError as error:
             raise BundleError(
                 f"the model is not loaded, because it is not as it was written: {error}. Copy the model directory anew "
@@ -86,7 +86,7 @@ class LeadModel(PythonModel):
         return loaded.scores.table(
             loaded.features.build(leads, cross_lead),
             given,
-            cutoffs=pd.to_datetime(pd.Series(leads.cutoffs, dtype="int64"), unit="us", utc=True),
+            cutoffs=leads.cutoffs,
             cross_lead_as_of=cross_lead.as_of if cross_lead is not None else None,
             averages=cross_lead.averages if cross_lead is not None else None,
         )

@@ -22,7 +22,7 @@ def check_directory() -> None:
     assert spec.loader is not None
     checksums = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(checksums)
-    checksums.check_files(HERE, besides="__pycache__/")
+    checksums.check_files(HERE, besides="__pycache__")
     for cached in HERE.glob("__pycache__/*"):
         with contextlib.suppress(OSError):
             cached.unlink()

@@ -134,7 +134,8 @@ def _told(entries: Mapping[str, Entry], better: Sequence[str], worse: Sequence[s
     parts = [f"{key} {_shown(entries[key])} worse" for key in worse[:5]]
     parts += [f"{key} {_shown(entries[key])} better" for key in better[:5]]
     rest = len(entries) - len(better) - len(worse)
-    return f"against the {other}: {', '.join([*parts, f'{rest} of {len(entries)} not told apart'])}"
+    parts += [f"{rest} of {len(entries)} not told apart"] if rest else []
+    return f"against the {other}: {', '.join(parts)}"
 
 
 def _shown(entry: Entry) -> str:

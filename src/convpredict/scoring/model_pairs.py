@@ -81,14 +81,15 @@ def score_pair(
     label = labels[label_column(challenger.horizon)]
     known = pc.is_valid(label)
     observed, label = observed.filter(known), label.filter(known)
-    columns = segment_columns(challenger.feature_set, config.evaluation.segments)
+    columns = _segment_columns((challenger.feature_set, champion.feature_set), config.evaluation.segments)
     p = np.empty((2, observed.num_rows))
     scorers = (BatchScorer(challenger), BatchScorer(champion))
-    parts: dict[int, dict[str, pa.Array]] = {}
+    parts: dict[str, dict[int, pa.Array]] = {title: {} for title in columns}
 
     def score(number: int, batch: pa.RecordBatch) -> tuple[Floats, dict[str, pa.Array]]:
-        wanted = columns if number == 0 else {}
-        told = {title: batch[name].cast(pa.string()) for title, name in wanted.items()}
+        told = {
+            title: batch[name].cast(pa.string()) for title, (who, name) in columns.items() if who == number
+        }
         return scorers[number].probability(batch), told
 
     requests = [(observed, challenger.feature_set), (observed, champion.feature_set)]
@@ -97,24 +98,26 @@ def score_pair(
         history, requests, score, bucket_events=bucket_events, progress=progress
     ):
         p[number, first : first + len(values)] = values
-        if number == 0:
-            parts[first] = told
+        for title, column in told.items():
+            parts[title][first] = column
     segments = {
-        title: pa.chunked_array([parts[first][title] for first in sorted(parts)], pa.string())
-        for title in columns
+        title: pa.chunked_array([found[first] for first in sorted(found)], pa.string())
+        for title, found in parts.items()
     }
     lead_ids, cutoff = (observed[name].combine_chunks() for name in ("lead_id", "cutoff"))
     return PairedScores(label.to_numpy().astype(np.float64), p[0], p[1], lead_ids, cutoff, segments)
 
 
-def segment_columns(feature_set: FeatureSet, wanted: Sequence[str] | None) -> dict[str, str]:
-    """The features to tell segments by, by the attribute's name: those wanted, or the first three categories."""
+def _segment_columns(
+    feature_sets: Sequence[FeatureSet], wanted: Sequence[str] | None
+) -> dict[str, tuple[int, str]]:
+    """By attribute, whose feature tells it: those wanted, or the first three categories of the two models."""
     prefix = "attribute_"
-    found = {
-        column.name.removeprefix(prefix): column.name
-        for column in feature_set.columns
-        if column.type == "category" and column.name.startswith(prefix)
-    }
+    found: dict[str, tuple[int, str]] = {}
+    for number, feature_set in enumerate(feature_sets):
+        for column in feature_set.columns:
+            if column.type == "category" and column.name.startswith(prefix):
+                found.setdefault(column.name.removeprefix(prefix), (number, column.name))
     if wanted is not None:
         return {name: found[slug(name)] for name in wanted if slug(name) in found}
     return dict(list(found.items())[:MOST_SEGMENTS])

@@ -108,7 +108,8 @@ def set_champion(
     if the champion is not (or, afterwards, not any more) the one that was expected: somebody else changed it.
     """
     registry = open_registry(name, config)
-    check_verified(registry, registry.version(version))
+    chosen = registry.version(version)
+    check_verified(registry, chosen)
     with store_lock(registry.uri), registry_errors(registry, "changing the champion"):
         changes, alias = _settle(registry)
         if alias != expected:
@@ -122,6 +123,8 @@ def set_champion(
             text = json.dumps({"at": change.at.isoformat(), **details}, ensure_ascii=False)
             registry.client.set_model_version_tag(name, version, PROMOTION, text[:_LONGEST_VERSION_TAG])
         registry.client.set_registered_model_alias(name, CHAMPION, version)
+        if WITHDRAWN in chosen.tags:
+            registry.client.delete_model_version_tag(name, version, WITHDRAWN)
         done = replace(change, state="done")
         _write(registry, done)
     if (now := registry.aliases().get(CHAMPION)) != version:

@@ -2,91 +2,84 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from convpredict.errors import RegistryError
 
-from .checksums import CHECKSUMS
+from .model_directory import verify_model_directory
 from .versions import Registry
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from convpredict.models.bundle import Bundle
+Floats = npt.NDArray[np.float64]
 
 _PATIENCE_SECONDS = 600
 
 
-def load_back(registry: Registry, version: str, folder: Path, bundle: Bundle, rows: pd.DataFrame) -> None:
+def load_back(registry: Registry, version: str, folder: Path, rows: pd.DataFrame) -> None:
     """Score ``rows`` (a table of features) and the input example with a version, loaded from the registry.
 
-    ``folder`` is the model directory that was registered, ``bundle`` the bundle in it. The code that scores is that
-    of the version. Raises RegistryError if it fails, or if a probability differs in a single bit.
+    ``folder`` is the model directory that was registered. The code that scores is that of the version. Raises
+    RegistryError if it fails, or if a probability differs in a single bit from what the bundle in memory gives.
     """
     import pandas as pd
 
     uri = f"models:/{registry.name}/{version}"
-    with tempfile.TemporaryDirectory(prefix="convpredict-") as temporary, _place_for(folder) as copy:
+    with tempfile.TemporaryDirectory(prefix="convpredict-") as temporary:
         exchanged = Path(temporary)
         rows.to_parquet(exchanged / "rows.parquet")
-        _run(registry, uri, exchanged, copy)
-        scores = pd.read_parquet(exchanged / "scores.parquet")
-    for horizon, values in bundle.predict_horizons(rows).items():
-        found = scores[f"p_convert_{horizon}"].to_numpy()
-        if len(found) != len(values) or not (found == values).all():
-            raise RegistryError(
-                f"version {version} of {registry.where} scores otherwise when it is loaded back (p_convert_{horizon} "
-                f"of {len(values)} rows): it stays unverified, and nothing uses it. The libraries here may differ from "
-                "the stated requirements; train again in the locked environment"
-            )
+        _run(registry, uri, exchanged)
+        found = [pd.read_parquet(exchanged / name) for name in ("scores.parquet", "example.parquet")]
+    for what, scores, expected in zip(("rows", "example"), found, _score_here(folder, rows), strict=True):
+        for name, values in expected.items():
+            if len(scores) != len(values) or not (scores[name].to_numpy() == values).all():
+                raise RegistryError(
+                    f"version {version} of {registry.where} scores otherwise when it is loaded back ({name} of "
+                    f"{len(values)} {what}): it stays unverified, and nothing uses it. The libraries here may differ "
+                    "from the stated requirements; train again in the locked environment"
+                )
 
 
-@contextmanager
-def _place_for(folder: Path) -> Iterator[Path]:
-    """An empty folder whose path stands for the code of a model directory, for one process at a time.
+def _score_here(folder: Path, rows: pd.DataFrame) -> tuple[Mapping[str, Floats], Mapping[str, Floats]]:
+    """The probabilities that this process gives to the rows, by the bundle alone, and to the input example."""
+    from convpredict.models.bundle import load_bundle
 
-    Numba finds the kernels that it has compiled again by the path of their code: a new path for every version would
-    cost ten seconds each time.
-    """
-    listed: dict[str, str] = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))["files"]
-    code = sorted((name, sha) for name, sha in listed.items() if name.endswith(".py"))
-    digest = hashlib.sha256(json.dumps(code).encode()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "convpredict" / "load_back"
-    try:
-        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(cache / f"{digest}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError:
-        with tempfile.TemporaryDirectory(prefix="convpredict-") as temporary:
-            yield Path(temporary)
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        place = cache / digest
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir()
-        yield place
-        shutil.rmtree(place, ignore_errors=True)
-    finally:
-        os.close(descriptor)
+    from .mlflow_pyfunc import Model, PythonModelContext
+    from .pyfunc_model import LeadModel
+
+    bundle_folder = verify_model_directory(folder)
+    bundle = load_bundle(bundle_folder)
+    names = [f"p_convert_{horizon}" for horizon in bundle.horizons]
+    model = LeadModel()
+    of_mlflow: Any = PythonModelContext
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # that this process has another version shows in the scores
+        model.load_context(of_mlflow({"bundle": str(bundle_folder)}, {}))
+    given: Any = Model.load(str(folder)).load_input_example(str(folder))
+    example = model.predict(None, given)
+    by_bundle = dict(zip(names, bundle.predict_horizons(rows).values(), strict=True))
+    return by_bundle, {name: example[name].to_numpy() for name in names}
 
 
-def _run(registry: Registry, uri: str, exchanged: Path, copy: Path) -> None:
+def _run(registry: Registry, uri: str, exchanged: Path) -> None:
     script = Path(__file__).with_name("load_back_script.py")
     environment = {**os.environ, "MLFLOW_TRACKING_URI": registry.uri, "MLFLOW_REGISTRY_URI": registry.uri}
     try:
         done = subprocess.run(
-            [sys.executable, "-P", str(script), uri, str(exchanged), str(copy)],
+            [sys.executable, "-P", str(script), uri, str(exchanged)],
             env=environment,
             capture_output=True,
             text=True,

@@ -70,10 +70,10 @@ def register(
     registry = open_registry(name, config)
     tags = describe(folder, bundle, config_digest)
     version = _create(registry, run_id, tags)
-    load_back(registry, version, folder / MODEL, bundle, rows)
+    load_back(registry, version, folder / MODEL, rows)
     with registry_errors(registry, f"marking version {version} as verified"):
         registry.client.set_model_version_tag(name, version, VERIFIED, "true")
-        _settle_challenger(registry)
+        settle_challenger(registry)
     return get_model(name, version, config)
 
 
@@ -135,7 +135,7 @@ def _create(registry: Registry, run_id: str, tags: Mapping[str, str]) -> str:
     return str(created.version)
 
 
-def _settle_challenger(registry: Registry) -> None:
+def settle_challenger(registry: Registry) -> None:
     """Let the alias ``challenger`` point to the newest verified version, whoever else is registering.
 
     Every process looks again after it has written, so the last one to write has seen all that were verified before.

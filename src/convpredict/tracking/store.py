@@ -29,6 +29,7 @@ _PATIENCE_SECONDS = 60.0
 _DEFAULTS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is for results
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",  # half a minute for a server that is down, not four
 }
 _PRIVATE = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}

@@ -230,7 +230,7 @@ def _judge(
         segments=pair.segments,
         progress=part_of(progress, "comparing"),
     )
-    figures["since"] = since.isoformat()
+    figures["since"] = f"{since:%Y-%m-%dT%H:%M:%SZ}"
     return judge(figures, settings.promotion)
 
 

@@ -182,11 +182,13 @@ def _register(
     project: Project, folder: Path, run_id: str, history: History, bundle: Bundle, training_set: TrainingSet
 ) -> RegisteredModel:
     """Write the model directory, record the run, register the model. What fails here leaves the results whole."""
+    from ..features.cross_lead import snapshot_cross_lead
     from ..tracking.model_directory import write_model_directory
     from .tracked_runs import track_run
 
     try:
-        write_model_directory(folder / "model", bundle)
+        rates = snapshot_cross_lead(history, bundle.feature_set, history.known_until)
+        write_model_directory(folder / "model", bundle, cross_lead=rates)
         return track_run(project, folder, run_id, training_set.X("test"))
     except (ConvpredictError, OSError) as error:
         raise RegistryError(

@@ -1,0 +1,235 @@
+"""The rule that decides on a champion: paired comparison of two models, what it asks for, and who was champion when."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from convpredict.config.promotion import PromotionConfig
+from convpredict.config.training import EvaluationConfig
+from convpredict.evaluation.metrics import auc, calibration_ratio, captured_in_top, log_loss
+from convpredict.evaluation.model_comparison import compare_models, simultaneous_intervals
+from convpredict.evaluation.promotion import judge, judge_alone
+from convpredict.tracking.champions import Change, former_champions, happened
+
+CONFIG = EvaluationConfig(resamples=200, top_shares=(0.05, 0.2))
+AT = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def leads_of(seed: int, *, leads: int = 1500, rows: int = 3, rate: float = 0.1):
+    """Labels, true probabilities and ids: the rows of a lead share its probability."""
+    rng = np.random.default_rng(seed)
+    logit = np.repeat(rng.normal(np.log(rate / (1 - rate)), 1.5, leads), rows)
+    p = 1 / (1 + np.exp(-logit))
+    return (rng.random(len(p)) < p).astype(float), p, np.repeat(np.arange(leads), rows), rng
+
+
+def blurred(p, rng, by: float):
+    """The probabilities with noise on the logit: a worse model."""
+    return 1 / (1 + np.exp(-(np.log(p / (1 - p)) + rng.normal(0, by, len(p)))))
+
+
+def test_values_are_those_of_the_metrics_alone():
+    y, p, lead, rng = leads_of(0)
+    other = blurred(p, rng, 1.0)
+    found = compare_models(y, p, other, lead, CONFIG)
+    for side, probability in (("challenger", p), ("champion", other)):
+        told = {name: entry["value"] for name, entry in found[side].items()}
+        assert told == {
+            "log_loss": pytest.approx(log_loss(y, probability), rel=1e-12),
+            "auc": pytest.approx(auc(y, probability), rel=1e-12),
+            "captured_top_5pct": pytest.approx(captured_in_top(y, probability, 0.05), rel=1e-12),
+            "captured_top_20pct": pytest.approx(captured_in_top(y, probability, 0.2), rel=1e-12),
+            "calibration_ratio": pytest.approx(calibration_ratio(y, probability), rel=1e-12),
+        }
+    gap = found["difference"]["log_loss"]
+    assert gap["value"] == pytest.approx(log_loss(y, p) - log_loss(y, other))
+    assert gap["low"] < gap["value"] < gap["high"] < 0
+    assert found["counts"]["leads"] == 1500
+    json.dumps(found, allow_nan=False)
+
+
+def test_the_roles_exchanged_turn_every_difference_around():
+    y, p, lead, rng = leads_of(1)
+    other, channel = blurred(p, rng, 0.5), np.where(lead % 3 == 0, "web", "fair")
+    one = compare_models(y, p, other, lead, CONFIG, segments={"channel": channel})
+    two = compare_models(y, other, p, lead, CONFIG, segments={"channel": channel})
+    for name in ("log_loss", "captured_top_5pct"):
+        assert one["difference"][name]["value"] == pytest.approx(-two["difference"][name]["value"])
+    for left, right in zip(one["segments"], two["segments"], strict=True):
+        assert left["log_loss"]["low"] == pytest.approx(-right["log_loss"]["high"])
+
+
+def test_segments_are_the_losses_of_their_rows():
+    y, p, lead, rng = leads_of(2)
+    other = blurred(p, rng, 1.0)
+    channel = np.array(["web", "fair", None, "rare"], object)[np.where(lead < 8, 3, lead % 3)]
+    found = compare_models(y, p, other, lead, CONFIG, segments={"channel": channel})["segments"]
+    assert {entry["value"] for entry in found} == {"web", "fair", "(not given)", "(all others)"}
+    for entry in found:
+        names = {"(not given)": [None], "(all others)": ["rare"]}.get(entry["value"], [entry["value"]])
+        rows = np.isin(channel.astype(str), [str(name) for name in names])
+        assert entry["rows"] == rows.sum()
+        assert entry["leads"] == len(np.unique(lead[rows]))
+        assert entry["converting_leads"] == len(np.unique(lead[rows & (y > 0)]))
+        told = entry["log_loss"]["value"]
+        assert told == pytest.approx(log_loss(y[rows], p[rows]) - log_loss(y[rows], other[rows]))
+        assert (entry["log_loss"]["low"] is None) == (entry["converting_leads"] < 10)
+
+
+def test_simultaneous_intervals_hold_together_as_often_as_they_say():
+    """Twenty means of 200 values each, 150 times: all twenty intervals hold in about 95 % of the times."""
+    rng, held = np.random.default_rng(3), 0
+    for _ in range(150):
+        sample = rng.normal(size=(200, 20))
+        draws = np.stack([sample[rng.integers(0, 200, 200)].mean(axis=0) for _ in range(200)])
+        ends = simultaneous_intervals(sample.mean(axis=0), draws, 0.95)
+        held += all(low <= 0 <= high for low, high in ends)
+    assert 0.90 <= held / 150 <= 0.99
+
+
+def test_equal_models_are_rarely_told_apart():
+    """Two equally good models on eight segments: each twentieth comparison may tell them apart, and no more."""
+    worse = 0
+    for seed in range(40):
+        y, p, lead, rng = leads_of(100 + seed, leads=400)
+        one, two = blurred(p, rng, 0.5), blurred(p, rng, 0.5)
+        found = compare_models(y, one, two, lead, CONFIG, segments={"channel": (lead % 8).astype(str)})
+        checks = {check.name: check for check in judge(found, PromotionConfig()).checks}
+        worse += checks["segments"].holds is False
+    assert worse <= 6
+
+
+@pytest.mark.parametrize(
+    ("rule", "better", "equal", "worse"),
+    [("better", True, False, False), ("not_worse", True, True, False), ("any", None, None, None)],
+)
+def test_what_the_rule_asks_for(rule, better, equal, worse):
+    y, p, lead, rng = leads_of(4)
+    bad, channel = blurred(p, rng, 1.5), (lead % 2).astype(str)
+    config = PromotionConfig(log_loss=rule, captured=rule, segments=rule, calibration_ratio=(0.1, 10))
+    for one, two, expected in ((p, bad, better), (p, p, equal), (bad, p, worse)):
+        figures = compare_models(y, one, two, lead, CONFIG, segments={"channel": channel})
+        verdict = judge(figures, config)
+        holds = {check.name: check.holds for check in verdict.checks}
+        assert [holds[name] for name in ("log_loss", "captured", "segments")] == [expected] * 3
+        assert verdict.holds == (expected is not False)
+
+
+def test_few_converting_leads_decide_nothing():
+    y, p, lead, rng = leads_of(5)
+    figures = compare_models(y, p, blurred(p, rng, 1.5), lead, CONFIG)
+    converting = figures["counts"]["converting_leads"]
+    assert judge(figures, PromotionConfig(min_converting_leads=converting)).holds
+    verdict = judge(figures, PromotionConfig(min_converting_leads=converting + 1))
+    assert not verdict.holds
+    assert (
+        f"{converting:,} of the leads converted; the rule asks for {converting + 1:,}"
+        in verdict.checks[0].sentence
+    )
+
+
+def test_a_challenger_that_promises_too_much_is_not_promoted():
+    y, p, lead, _ = leads_of(6)
+    figures = compare_models(y, np.minimum(1.6 * p, 0.99), np.minimum(1.7 * p, 0.99), lead, CONFIG)
+    checks = {check.name: check for check in judge(figures, PromotionConfig()).checks}
+    assert checks["log_loss"].holds
+    assert checks["calibration_ratio"].holds is False
+    assert judge(figures, PromotionConfig(calibration_ratio=(0.8, 2.0))).holds
+
+
+def alone(gap: tuple[float, float], ratio: tuple[float, float], converting: int = 50):
+    def entry(ends):
+        return {"value": sum(ends) / 2, "low": ends[0], "high": ends[1]}
+
+    return {
+        "converting_leads": converting,
+        "model": {"calibration_ratio": entry(ratio)},
+        "difference": {"log_loss": entry(gap)},
+    }
+
+
+@pytest.mark.parametrize(
+    ("gap", "ratio", "converting", "holds"),
+    [
+        ((-0.02, -0.01), (0.9, 1.1), 50, True),
+        ((-0.02, 0.01), (0.9, 1.1), 50, True),
+        ((0.01, 0.02), (0.9, 1.1), 50, False),
+        ((-0.02, -0.01), (1.3, 1.6), 50, False),
+        ((-0.02, -0.01), (0.9, 1.1), 5, False),
+    ],
+)
+def test_a_first_champion_is_held_to_its_own_test_part(gap, ratio, converting, holds):
+    for rule in ("better", "not_worse"):  # beside a scorecard, not worse is enough
+        assert judge_alone(alone(gap, ratio, converting), PromotionConfig(log_loss=rule)).holds == holds
+
+
+def test_without_a_scorecard_calibration_and_numbers_count():
+    verdicts = {**alone((0, 0), (0.9, 1.1)), "difference": {}}
+    assert [check.name for check in judge_alone(verdicts, PromotionConfig()).checks] == [
+        "converting_leads",
+        "calibration_ratio",
+    ]
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["set", "cut before", "cut after", "by hand", "back"]), st.integers(1, 4)),
+    max_size=20,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(STEPS)
+def test_records_tell_who_was_champion_whatever_was_cut_off(steps):
+    """Every change is recorded as begun, then the alias moves, then it is done; a crash may come between any two."""
+    stored: list[Change] = []
+    alias: str | None = None
+    truth: list[str] = []
+    cut = False
+
+    def settle(at: datetime) -> list[Change]:
+        real = happened(stored, alias, at)
+        keys = {change.key for change in real}
+        void = [Change(**{**c.__dict__, "state": "void"}) for c in stored if c.key not in keys]
+        stored[:] = sorted([*real, *void], key=lambda change: (change.at, change.number))
+        return real
+
+    for number, (what, wanted) in enumerate(steps, 1):
+        at = AT + timedelta(hours=number)
+        if what == "by hand":
+            if not cut:  # right after a crash, nothing could tell one from the other
+                alias = str(wanted)
+            continue
+        real = settle(at - timedelta(minutes=1))
+        if alias is not None and (not truth or truth[-1] != alias):
+            truth.append(alias)
+        stack = former_champions(real)
+        version = str(wanted)
+        if what == "back":
+            if len(stack) < 2:
+                continue
+            version = stack[-2]
+        by = "rollback" if what == "back" else "rule"
+        begun = Change(1000 + number, at, alias, version, by, key=str(number))
+        stored.append(begun)
+        cut = what.startswith("cut")
+        if what == "cut before":
+            continue
+        alias = version
+        if truth[-1:] != [version]:
+            truth.append(version)
+        if what != "cut after":
+            stored[-1] = Change(**{**begun.__dict__, "state": "done"})
+    real = settle(AT + timedelta(days=9))
+    if alias is not None and truth[-1:] != [alias]:
+        truth.append(alias)
+    told = [change.version for change in real]
+    assert [v for i, v in enumerate(told) if not i or told[i - 1] != v] == truth
+    assert (former_champions(real) or [None])[-1] == alias
+    assert all(one.at < two.at for one, two in pairwise(real))

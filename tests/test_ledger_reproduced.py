@@ -21,14 +21,9 @@ from convpredict.config.load import load_project
 from convpredict.errors import BundleError, ConfigError, DataError
 from convpredict.history.load import load_history
 from convpredict.models.bundle import load_bundle, write_bundle
+from convpredict.scoring.ledger.expectations import chance_range, concept_table
 from convpredict.scoring.ledger.ledger import Ledger
-from convpredict.scoring.ledger.mis_scored import (
-    Chosen,
-    chance_range,
-    concept_table,
-    converted_after,
-    judgeable,
-)
+from convpredict.scoring.ledger.mis_scored import Chosen, converted_after, judgeable
 from convpredict.workflows.ledger import explain, find_mis_scored
 from convpredict.workflows.nightly import nightly
 from factories import day, make_history, to_us

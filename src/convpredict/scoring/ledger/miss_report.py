@@ -16,9 +16,10 @@ from ...errors import ConvpredictError
 from ...history.history import History
 from ...models.bundle import Bundle
 from ...training.lead_times import to_instant, to_microseconds
+from .expectations import concept_table
 from .explanation import check_bundle
 from .index import LedgerRun
-from .mis_scored import Chosen, Misses, concept_table, converted_after, log_loss
+from .mis_scored import Chosen, Misses, converted_after, log_loss
 from .reproduce import observations_of, reproduce
 
 Side = Literal["cold_bought", "hot_did_not"]

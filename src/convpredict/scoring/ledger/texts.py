@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .expectations import Expected
 from .explanation import Explanation, PastScore
-from .mis_scored import COLD_SHARE, HOT_SHARE, Expected
+from .mis_scored import COLD_SHARE, HOT_SHARE
 from .miss_report import COLD, HOT, MissReport
 
 _MOST_MOVES = 8

@@ -99,11 +99,11 @@ class Place:
         return found
 
     def written(self) -> dict[str, str]:
-        """The bytes of everything that a night leaves behind, but for manifests, which tell the time."""
+        """The bytes of all that a night leaves behind, but for manifests and the lock, which tell the time."""
         kept: dict[str, str] = {}
         for path in sorted(self.folder.rglob("*")):
             name = path.relative_to(self.folder).as_posix()
-            if path.is_file() and not name.startswith(("scores.duckdb", "state/runs/")):
+            if path.is_file() and not name.startswith(("scores.duckdb", "state/runs/", "state/lock")):
                 kept[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         return kept
 

@@ -23,7 +23,8 @@ from .steps import Steps
 
 PUBLISHED_BUT = MonitoringError.exit_code
 """The exit code of a night that is published, but not watched over: its monitoring failed."""
-MONITOR = "monitor"
+WATCHING = ("compact", "monitor")
+"""The steps after a night is published; they are done again if the process dies in between."""
 
 
 def decide(session: Session, manifest: Mapping[str, Any], scores: pa.Table) -> None:
@@ -51,13 +52,12 @@ def finish(
     former = folder.manifest(run_id)
     if former is not None and former["status"] == "published":
         manifest = former
-        steps = Steps([step for step in former["steps"] if step["step"] != MONITOR])
+        steps = Steps([step for step in former["steps"] if step["step"] not in WATCHING])
     else:
         steps = steps or Steps(list(manifest["steps"]))
         rows = _read_rows(folder.work(run_id), manifest) if rows is None else rows
         manifest = _publish(session, manifest, steps, rows)
-    with steps.measure(MONITOR):
-        trouble = _watch(session, manifest)
+    trouble = _watch(session, manifest, steps)
     exit_code = PUBLISHED_BUT if trouble else 0
     told = {**manifest, "steps": steps.done}
     if trouble is not None:
@@ -150,12 +150,18 @@ def _to_targets(
     return targets
 
 
-def _watch(session: Session, manifest: Mapping[str, Any]) -> str | None:
-    """Monitoring; what it raises is told and kept, and unpublishes nothing."""
-    if session.after_night is None:
-        return None
+def _watch(session: Session, manifest: Mapping[str, Any], steps: Steps) -> str | None:
+    """Tidy the ledger and monitor the night; what this raises is told and kept, and unpublishes nothing.
+
+    Only the latest night merges months of the ledger: each one that is filled in would merge its month once more.
+    """
     try:
-        session.after_night(session, manifest)
+        if manifest["current"]:
+            with steps.measure("compact"):
+                session.ledger.compact()
+        if session.after_night is not None:
+            with steps.measure("monitor"):
+                session.after_night(session, manifest)
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"

@@ -43,7 +43,8 @@ def run_nights(session: Session, cutoffs: Sequence[datetime]) -> list[NightRun]:
     folder = session.folder
     wanted = [(cutoff, _run_id(session, cutoff)) for cutoff in cutoffs]
     to_do = [(cutoff, run_id) for cutoff, run_id in wanted if not folder.is_published(run_id)]
-    if not to_do and not folder.decided():
+    left_over = [run_id for _, run_id in wanted if folder.work(run_id).is_dir()]
+    if not to_do and not left_over and not folder.decided():
         return [_already(session, cutoff, run_id) for cutoff, run_id in wanted]
     cutoff, run_id = (to_do or wanted)[0]
     with ExitStack() as held:
@@ -63,6 +64,7 @@ def run_nights(session: Session, cutoffs: Sequence[datetime]) -> list[NightRun]:
             if run_id in {run.run_id for run in runs} | set(folder.decided()):
                 continue
             if folder.is_published(run_id):
+                folder.drop_work(run_id)
                 runs.append(_already(session, cutoff, run_id))
             else:
                 runs.append(_run_night(session, cutoff, run_id))
@@ -87,7 +89,10 @@ def _run_night(session: Session, cutoff: datetime, run_id: str) -> NightRun:
         manifest = _end(session, draft, stop.exit_code)
         return NightRun(run_id, cutoff, "stopped", manifest, message, stop.exit_code)
     except BaseException as error:
-        raise _failed(session, night.draft, error) from error
+        shown = _failed(session, night.draft, error)
+        if shown is error:
+            raise
+        raise shown from error
 
 
 def _failed(session: Session, draft: Mapping[str, Any], error: BaseException) -> BaseException:
@@ -142,7 +147,8 @@ def _finish_decided(session: Session) -> tuple[list[NightRun], BaseException | N
         except (PublishError, OSError) as error:
             problem = _failed(session, draft, error)
         except BaseException as error:
-            raise _failed(session, draft, error) from error
+            _failed(session, draft, error)
+            raise
     return runs, problem
 
 

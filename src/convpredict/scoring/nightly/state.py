@@ -115,8 +115,8 @@ class NightFolder:
     def sweep(self) -> int:
         """Remove the files that a killed run was in the middle of writing; the number of them.
 
-        Only for who holds the lock. Files of processes that live (a page of monitoring drawn meanwhile) stay. The ledger
-        and the targets of publishing tidy up themselves.
+        Only for who holds the lock. Files of processes that live stay: a page of monitoring may be drawn meanwhile.
+        The ledger and the targets of publishing tidy up themselves.
         """
         found = [*self.root.glob(".*.partial"), *(self.root / "runs").glob(".*.partial")]
         for name in ("work", "quarantine", "monitoring"):

@@ -145,7 +145,7 @@ def _cutoffs(
                 f"--as-of {as_of:%Y-%m-%d %H:%M} UTC lies ahead (it is {now:%Y-%m-%d %H:%M} UTC): nothing is known of "
                 "that night yet, and no earlier one could be published after it; name an instant that has passed"
             )
-        return [as_of if as_of is not None else last_cutoff(now, at)]
+        return [as_of.astimezone(UTC) if as_of is not None else last_cutoff(now, at)]
     if start is None or end is None or as_of is not None:
         raise ConfigError("a back-fill needs --from and --to, and no --as-of")
     passed = [cutoff for cutoff in cutoffs_between(start, end, at, every) if cutoff <= now]

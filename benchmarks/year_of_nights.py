@@ -26,7 +26,7 @@ from convpredict.config.load import Project, parse_project
 from convpredict.history.load import load_history
 from convpredict.history.simulator import simulate
 from convpredict.history.simulator.run import simulation_config_tables
-from convpredict.models.bundle import write_bundle
+from convpredict.models.bundle import Bundle, write_bundle
 from convpredict.models.fitting import fit_conversion_model, make_bundle
 from convpredict.models.horizons import fit_further_horizons
 from convpredict.monitoring.after_night import after_night
@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="keep the folders here")
     options = parser.parse_args()
     for seed in range(options.first_seed, options.first_seed + options.seeds):
+        bundle = None
         for planted in (True,) if options.no_clean else (True, False):
             with tempfile.TemporaryDirectory() as folder:
                 at = (
@@ -68,11 +69,14 @@ def main() -> None:
                     if options.keep
                     else Path(folder)
                 )
-                run(at, options, seed, planted)
+                bundle = run(at, options, seed, planted, bundle)
 
 
-def run(folder: Path, options: argparse.Namespace, seed: int, planted: bool) -> None:
-    """One year: simulate, train, publish every night, print what was found."""
+def run(folder: Path, options: argparse.Namespace, seed: int, planted: bool, bundle: Bundle | None) -> Bundle:
+    """One year: simulate, train, publish every night, print what was found; gives the model.
+
+    ``bundle``: of the same seed with the plants or without: what was known before the scored year is the same.
+    """
     began = time.perf_counter()
     offset = (SCORED_FROM - START).days
     outage_day = offset + 7 * OUTAGE_NIGHT - OUTAGE_DAYS
@@ -88,7 +92,7 @@ def run(folder: Path, options: argparse.Namespace, seed: int, planted: bool) -> 
     simulate(config, folder / "data")
     project = project_of(folder, config)
     history = load_history(project.config, project.data_dir)
-    bundle = train(history, project)
+    bundle = bundle or train(history, project)
     write_bundle(folder / "bundle", bundle)
     trained = time.perf_counter()
     identity = ModelIdentity(bundle.name, "1", bundle.digest, SCORED_FROM, SCORED_FROM)
@@ -115,9 +119,10 @@ def run(folder: Path, options: argparse.Namespace, seed: int, planted: bool) -> 
         f"{took:.0f} s for {len(nights)} nights"
     )
     tell(folder / "nightly", options, planted)
+    return bundle
 
 
-def train(history: Any, project: Project) -> Any:
+def train(history: Any, project: Project) -> Bundle:
     """The model that learns from all that was known before the scored year."""
     known = history_as_of(history, SCORED_FROM)
     training_set = build_training_set(known, project, judged=False)

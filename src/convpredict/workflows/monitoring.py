@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,10 @@ from ..errors import BundleError, DataError, NotEnoughDataError, PromotionError
 from .common import StepProgress, new_run_id, read_outcomes, silent
 
 if TYPE_CHECKING:
+    from ..config.base import Duration
     from ..monitoring.reports import NightReport
+    from .promoting import PromotionRun
+    from .training import TrainingRun
 
 NOT_PROMOTED = 10
 """The exit code of ``retrain-if`` where a challenger was trained and the champion stays."""
@@ -149,7 +152,6 @@ def retrain_if(
     NotEnoughDataError
         No night was published yet, or there is too little to train on.
     """
-    from ..files import write_json
     from ..monitoring.reports import FOLDER, STATE, read_manifests
     from ..monitoring.retraining import retrain_reasons
     from .promoting import promote
@@ -168,26 +170,66 @@ def retrain_if(
     if not reasons:
         return RetrainRun("nothing to do", ())
     state = folder / FOLDER / STATE
-    again = _paused_until(state, settings.retrain.pause.microseconds, present)
-    if again is not None:
-        return RetrainRun(
-            "paused",
-            reasons,
-            message=f"A challenger was trained for such reasons and not promoted; no further one before "
-            f"{again:%Y-%m-%d %H:%M} UTC (monitoring.retrain.pause).",
-        )
+    paused = why_paused(state, published[-1], settings.retrain.pause, present)
+    if paused is not None:
+        return RetrainRun("paused", reasons, message=paused)
     if dry_run:
         return RetrainRun("would train", reasons, message="Nothing was done (--dry-run).")
     target = out if out is not None else Path("runs") / new_run_id(project.config.name)
-    tried = {"tried_at": present.isoformat(), "reasons": list(reasons), "folder": str(target)}
-    trained = train(config, out=target, data=data, overrides=overrides, progress=progress)
+    given: dict[str, Any] = {"data": data, "overrides": overrides, "progress": progress}
+    return challenge(
+        state,
+        present,
+        reasons,
+        lambda: train(config, out=target, **given),
+        lambda version: promote(config, version=version, **given),
+    )
+
+
+def challenge(
+    state: Path,
+    now: datetime,
+    reasons: tuple[str, ...],
+    make: Callable[[], TrainingRun],
+    promote: Callable[[str | None], PromotionRun],
+) -> RetrainRun:
+    """Train, try to promote what was registered, and keep in the file ``state`` what became of it."""
+    from ..files import write_json
+
+    trained = make()
+    tried = {"tried_at": now.isoformat(), "reasons": list(reasons), "folder": str(trained.folder)}
     try:
-        promoted = promote(config, version=trained.version, data=data, overrides=overrides, progress=progress)
+        promoted = promote(trained.version)
     except PromotionError as error:
-        write_json({**tried, "outcome": "not promoted"}, state)
+        write_json({**tried, "outcome": "not promoted", "version": trained.version}, state)
         return RetrainRun("not promoted", reasons, trained.folder, f"Trained in {trained.folder}. {error}")
     write_json({**tried, "outcome": "promoted", "version": promoted.version}, state)
     return RetrainRun("promoted", reasons, trained.folder, f"Trained in {trained.folder}. {promoted.text}")
+
+
+def why_paused(state: Path, manifest: Mapping[str, Any], pause: Duration, now: datetime) -> str | None:
+    """Why no further training is due although there is a reason; None: it is.
+
+    ``manifest`` is that of the last published night: a challenger that was promoted may not have scored one yet.
+    """
+    import json
+    from datetime import timedelta
+
+    try:
+        last = json.loads(state.read_text(encoding="utf-8"))
+        until = datetime.fromisoformat(last["tried_at"]) + timedelta(microseconds=pause.microseconds)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    if not until - timedelta(microseconds=pause.microseconds) <= now < until:
+        return None
+    if last.get("outcome") == "not promoted":
+        return (
+            "A challenger was trained for such reasons and not promoted; no further one before "
+            f"{until:%Y-%m-%d %H:%M} UTC (monitoring.retrain.pause)."
+        )
+    if str((manifest.get("model") or {}).get("version")) != str(last.get("version")):
+        return f"Version {last.get('version')} was promoted for such reasons and has not scored a night yet."
+    return None
 
 
 def nightly_folder(project: Project) -> Path:
@@ -230,17 +272,3 @@ def _profile(project: Project, manifest: Mapping[str, Any]) -> Any:
     except (RegistryError, BundleError, DataError):
         return None
     return bundle.profile if bundle.digest == model.get("digest") else None
-
-
-def _paused_until(state: Path, pause_us: int, now: datetime) -> datetime | None:
-    """Until when no further training is due after one that came to nothing; None: it is."""
-    import json
-    from datetime import timedelta
-
-    try:
-        last = json.loads(state.read_text(encoding="utf-8"))
-        tried = datetime.fromisoformat(last["tried_at"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-    until = tried + timedelta(microseconds=pause_us)
-    return until if last.get("outcome") == "not promoted" and tried <= now < until else None

@@ -1,0 +1,132 @@
+"""The commands of monitoring on a real nightly project: monitor, retrain-if."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
+
+import pytest
+from typer.testing import CliRunner
+
+from convpredict.cli import app
+from convpredict.config.base import Duration
+from convpredict.errors import NotEnoughDataError, PromotionError
+from convpredict.workflows import PromotionRun, TrainingRun, monitor, nightly, retrain_if
+from convpredict.workflows.monitoring import challenge, why_paused
+from nightly_project import make_project
+
+FIRST = datetime(2025, 8, 17, tzinfo=UTC)
+WEEKS = 9
+LATER = FIRST + timedelta(days=7 * WEEKS)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """Nine weekly nights, filled in with a model that had learnt before them."""
+    made = make_project(tmp_path_factory.mktemp("watched"))
+    nightly(made.config, start=FIRST, end=LATER - timedelta(days=7), every="7d", run=made.run)
+    return made
+
+
+@pytest.fixture(scope="module")
+def folder(project):
+    return project.config.parent / "nightly"
+
+
+def reports_of(folder):
+    return {path.name: path.read_bytes() for path in sorted((folder / "monitoring").glob("demo-*.json"))}
+
+
+def test_the_nightly_run_monitors_each_night(folder, project):
+    assert len(reports_of(folder)) == WEEKS
+    assert (folder / "monitoring" / "index.html").is_file()
+    last = json.loads(list(reports_of(folder).values())[-1])
+    assert last["drift"][0]["column"] == "score"
+    assert set(last["realised"]) == {"30d"}
+    assert last["realised"]["30d"]["nights"] == 4
+    assert set(last["realised"]["30d"]["segments"]) == {"channel", "owner"}
+
+
+def test_monitor_writes_what_is_missing_and_shows_the_state(folder, project):
+    before = reports_of(folder)
+    gone = folder / "monitoring" / list(before)[4]
+    gone.unlink()
+    run = monitor(project.config)
+    assert run.written == (gone.stem,)
+    gone.write_bytes(before[gone.name])
+    assert [report.run_id for report in run.reports] == [name.removesuffix(".json") for name in before]
+    assert monitor(project.config).written == ()
+    shown = CliRunner().invoke(app, ["monitor", str(project.config)])
+    assert shown.exit_code == 0
+    assert "2025-10-12 00:00" in shown.output
+    assert "Within 30d, 4 nights since 2025-08-17" in shown.output
+
+
+def test_rebuild_gives_the_same_reports_even_from_a_damaged_one(folder, project):
+    monitor(project.config)
+    before = reports_of(folder)
+    (folder / "monitoring" / list(before)[-1]).write_text("{")
+    told = CliRunner().invoke(app, ["monitor", str(project.config), "--rebuild", "--json"])
+    assert json.loads(told.output)["written"] == [name.removesuffix(".json") for name in before]
+    after = reports_of(folder)
+    assert list(after) == list(before)
+    assert list(after.values())[:-1] == list(before.values())[:-1]
+    assert monitor(project.config, rebuild=True).written
+    assert reports_of(folder) == after
+
+
+def test_retrain_if_says_what_holds_and_does_nothing_on_a_dry_run(folder, project):
+    run = retrain_if(project.config, dry_run=True, now=LATER, overrides=["monitoring.retrain.age=7d"])
+    assert (run.outcome, run.exit_code) == ("would train", 0)
+    assert run.reasons[0].startswith("age: the model is")
+    assert not (folder / "monitoring" / "retrain.json").exists()
+    quiet = [f"monitoring.retrain.{rule}" for rule in ("age=null", "drifted_columns=null", "realised=false")]
+    calm = retrain_if(project.config, now=LATER, overrides=quiet)
+    assert (calm.outcome, calm.reasons, calm.text) == ("nothing to do", (), "No reason to train again.")
+
+
+class TestChallenge:
+    """What becomes of a challenger's training; the training and the promotion themselves run in tests/outside."""
+
+    manifest: ClassVar[dict] = {"model": {"version": "1"}}
+    pause = Duration("7d")
+
+    def trained(self, tmp_path):
+        return TrainingRun("demo-1", tmp_path / "run", {}, (), {}, "abc", "2")
+
+    def test_one_that_the_gate_refuses_gives_exit_code_10_and_a_pause(self, tmp_path):
+        def refuse(version):
+            raise PromotionError(f"version {version} of 'demo' is not promoted")
+
+        state = tmp_path / "retrain.json"
+        run = challenge(state, LATER, ("age: old.",), lambda: self.trained(tmp_path), refuse)
+        assert (run.outcome, run.exit_code) == ("not promoted", 10)
+        assert "version 2 of 'demo' is not promoted" in run.text
+        assert "before 2025-10-26 00:00" in why_paused(state, self.manifest, self.pause, LATER)
+        assert why_paused(state, self.manifest, self.pause, LATER + timedelta(days=7)) is None
+
+    def test_one_that_is_promoted_is_not_trained_again_before_it_has_scored(self, tmp_path):
+        state = tmp_path / "retrain.json"
+        assert why_paused(state, self.manifest, self.pause, LATER) is None
+        made = PromotionRun("demo", "2", "1", "rule", ("It holds.",), {})
+        run = challenge(state, LATER, ("age: old.",), lambda: self.trained(tmp_path), lambda version: made)
+        assert (run.outcome, run.exit_code) == ("promoted", 0)
+        assert "Version 2" in why_paused(state, self.manifest, self.pause, LATER)
+        assert why_paused(state, {"model": {"version": "2"}}, self.pause, LATER) is None
+
+    def test_a_training_that_fails_leaves_no_trace_that_would_stop_the_next(self, tmp_path):
+        def fail():
+            raise NotEnoughDataError("too few")
+
+        with pytest.raises(NotEnoughDataError):
+            challenge(tmp_path / "retrain.json", LATER, ("age: old.",), fail, lambda version: None)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_without_nights_there_is_nothing_to_watch(tmp_path, project):
+    config = tmp_path / "project.yaml"
+    config.write_text(project.config.read_text())
+    for command in (monitor, retrain_if):
+        with pytest.raises(NotEnoughDataError, match="no published night"):
+            command(config)

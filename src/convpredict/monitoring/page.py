@@ -270,7 +270,15 @@ def _drift(
         }
         for report in reports
     ]
-    columns = sorted(last.drift, key=lambda column: (not column["drifted"], -column["psi"], column["column"]))
+    columns = sorted(
+        last.drift,
+        key=lambda column: (
+            not column["drifted"],
+            column["natural"] >= UNSTEADY,
+            -column["psi"],
+            column["column"],
+        ),
+    )
     return {
         "scores": charts.over_nights_chart(
             "Drift of the scores", points, y_title="PSI of the scores", reference="chance"

@@ -53,10 +53,11 @@ def over_nights_chart(
     """
     known = [row for row in rows if is_known(row["value"])]
     others = [row[reference] for row in known if reference and is_known(row.get(reference))]
-    top = 1.08 * max([row["value"] for row in known] + others + [1e-3])
+    whole = all(float(row["value"]).is_integer() for row in known)
+    top = 1.08 * max([row["value"] for row in known] + others + [1.0 if whole else 1e-3])
     plot = Plot(title, f"{y_title} by night.", _time_scale(known), Scale(0, top, BOTTOM, TOP), height=310)
     ticks = linear_ticks(0, top, 4)
-    if all(float(row["value"]).is_integer() for row in known):
+    if whole:
         ticks = [tick for tick in ticks if tick == int(tick)]
     _time_grid(plot, known, ticks, compact, y_title)
     if reference:

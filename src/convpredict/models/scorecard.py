@@ -115,26 +115,18 @@ class Scorecard(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Points of each row of a feature table (or of a plain array: its row sums)."""
         if self.config is None:
             return np.asarray(np.nan_to_num(np.asarray(X, dtype=np.float64)).sum(axis=1))
-        by_rule = self.points_by_rule(X)
-        total = np.zeros(len(by_rule))
-        for position in range(by_rule.shape[1]):
-            total += by_rule.iloc[:, position].to_numpy()
+        terms, frame = self._read(X)
+        total = np.zeros(len(frame))
+        for term in terms:
+            total += term.points(frame[term.column])
         return total
 
     def points_by_rule(self, X: Table) -> pd.DataFrame:
         """Points that each rule gives each row: one column per rule, named by the column that it reads."""
-        terms = self._bound()
-        if not isinstance(X, pd.DataFrame):
-            raise ValueError(
-                "a scorecard with rules reads columns by name; give it the feature table as a DataFrame"
-            )
-        missing = sorted({term.column for term in terms} - set(X.columns))
-        if missing:
-            raise ValueError(
-                f"the feature table has no column {', '.join(missing)}, which scorecard "
-                f"'{self._rules().name}' reads; build it with the feature set that the card was bound to"
-            )
-        result = pd.DataFrame({i: term.points(X[term.column]) for i, term in enumerate(terms)}, index=X.index)
+        terms, frame = self._read(X)
+        result = pd.DataFrame(
+            {i: term.points(frame[term.column]) for i, term in enumerate(terms)}, index=frame.index
+        )
         result.columns = pd.Index([term.column for term in terms])
         return result
 
@@ -196,6 +188,21 @@ class Scorecard(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 "this scorecard has no rules; give it a ScorecardConfig, or read one with from_yaml"
             )
         return self.config
+
+    def _read(self, X: Table) -> tuple[tuple[Term, ...], pd.DataFrame]:
+        """The terms and the table, once it is known to have the columns that they read."""
+        terms = self._bound()
+        if not isinstance(X, pd.DataFrame):
+            raise ValueError(
+                "a scorecard with rules reads columns by name; give it the feature table as a DataFrame"
+            )
+        missing = sorted({term.column for term in terms} - set(X.columns))
+        if missing:
+            raise ValueError(
+                f"the feature table has no column {', '.join(missing)}, which scorecard "
+                f"'{self._rules().name}' reads; build it with the feature set that the card was bound to"
+            )
+        return terms, X
 
     def _bound(self) -> tuple[Term, ...]:
         if self.terms is None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from convpredict.features.time_rule import NEVER
 from convpredict.history.history import TIMESTAMP, History
 
 from .lead_times import microseconds_of, to_microseconds
+
+_FAR_FUTURE = to_microseconds(datetime(9000, 1, 1, tzinfo=UTC))
 
 
 def history_as_of(history: History, instant: datetime) -> History:
@@ -37,6 +40,30 @@ def history_as_of(history: History, instant: datetime) -> History:
         attribute_changes=_known(history.attribute_changes, "valid_from", now),
         known_until=instant,
         fingerprint=f"{history.fingerprint} as of {instant.isoformat()}",
+    )
+
+
+def without_leads(history: History, leave_out: NDArray[np.bool_]) -> History:
+    """The history as if some leads (a mask by lead row) were created long after it ends, and nothing came of them.
+
+    The time rule then keeps them out of every observation, vocabulary, rate and load. Their rows in ``leads`` stay,
+    since every other lead's row counts from there; their interactions stay too, and nobody looks at them.
+    """
+    if not leave_out.any():
+        return history
+    leads = history.leads
+    position = leads.schema.get_field_index("created_at")
+    created = np.where(leave_out, _FAR_FUTURE, microseconds_of(leads["created_at"]))
+
+    def others(table: pa.Table) -> pa.Table:
+        return table.filter(pa.array(~leave_out[table["lead_row"].to_numpy()]))
+
+    return replace(
+        history,
+        leads=leads.set_column(position, leads.schema.field(position), pa.array(created).cast(TIMESTAMP)),
+        conversions=others(history.conversions),
+        revenue=others(history.revenue),
+        attribute_changes=others(history.attribute_changes),
     )
 
 

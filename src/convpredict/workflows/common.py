@@ -50,6 +50,26 @@ def new_run_id(name: str) -> str:
 
 
 def read_outcomes(project: Project, *, quarantine: Path | None = None) -> History:
-    """The history of a project, with the table that its outcome comes from: conversions, or revenue for purchases."""
+    """The history of a project without forgotten leads, with the table that its outcome comes from: conversions, or
+    revenue for purchases."""
     outcome = "revenue" if project.config.labels.outcome == "purchase" else "conversions"
-    return read_history(project, quarantine=quarantine, require=(outcome,))
+    return leave_out_forgotten(project, read_history(project, quarantine=quarantine, require=(outcome,)))
+
+
+def leave_out_forgotten(project: Project, history: History) -> History:
+    """The history as if the leads that ``convpredict forget`` erased had not come yet, even if the sources have them."""
+    from dataclasses import replace
+
+    from ..scoring.forget.forgotten import forgotten_rows, read_forgotten
+    from ..training.as_of import without_leads
+
+    gone = forgotten_rows(history, read_forgotten(nightly_folder(project)))
+    if not gone.any():
+        return history
+    fingerprint = f"{history.fingerprint} without {int(gone.sum())} forgotten leads"
+    return replace(without_leads(history, gone), fingerprint=fingerprint)
+
+
+def nightly_folder(project: Project) -> Path:
+    """The folder of a project's nightly state."""
+    return project.path.parent / project.config.nightly.folder

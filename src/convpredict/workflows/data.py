@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.load import load_project
 from ..errors import ConfigError, DataError
-from .common import StepProgress, part_of, read_history, report_of, silent
+from .common import StepProgress, leave_out_forgotten, part_of, read_history, report_of, silent
 
 if TYPE_CHECKING:
     from ..history.validation import ValidationReport
@@ -80,7 +80,7 @@ def write_feature_table(
 
     project = load_project(config, data=data, overrides=overrides)
     progress("reading", 0.0)
-    history = read_history(project)
+    history = leave_out_forgotten(project, read_history(project))
     settings = project.config
     if observations is not None:
         given = observations_from_file(

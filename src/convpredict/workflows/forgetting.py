@@ -279,8 +279,8 @@ def _lines(done: Forgetting) -> list[str]:
     held = [lead for lead, there in done.in_sources.items() if there]
     if held:
         lines.append(
-            f"The sources still hold {', '.join(held)}: delete them there. Nights leave them out, but the next "
-            "training would read them."
+            f"The sources still hold {', '.join(held)}: delete them there. Nights, training and "
+            "'score' leave them out by the list in the nightly folder."
         )
     elif any(there is None for there in done.in_sources.values()):
         lines.append("The sources could not be read: look yourself whether they still hold them.")

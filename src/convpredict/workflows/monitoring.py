@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.load import Project, load_project
 from ..errors import BundleError, DataError, NotEnoughDataError, PromotionError
-from .common import StepProgress, new_run_id, read_outcomes, silent
+from .common import StepProgress, new_run_id, nightly_folder, read_outcomes, silent
 
 if TYPE_CHECKING:
     from ..config.base import Duration
@@ -230,11 +230,6 @@ def why_paused(state: Path, manifest: Mapping[str, Any], pause: Duration, now: d
     if str((manifest.get("model") or {}).get("version")) != str(last.get("version")):
         return f"Version {last.get('version')} was promoted for such reasons and has not scored a night yet."
     return None
-
-
-def nightly_folder(project: Project) -> Path:
-    """The folder of a project's nightly state."""
-    return project.path.parent / project.config.nightly.folder
 
 
 def _write_reports(

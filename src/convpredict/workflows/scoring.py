@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.load import Project, load_project
 from ..errors import BundleError
-from .common import StepProgress, new_run_id, part_of, read_history, silent
+from .common import StepProgress, leave_out_forgotten, new_run_id, part_of, read_history, silent
 
 if TYPE_CHECKING:
     from ..history.history import History
@@ -64,7 +64,7 @@ def score(
     settings = project.config
     loaded = load_bundle(bundle if bundle is not None else _bundle_folder(str(run), project))
     progress("reading", 0.0)
-    history = read_history(project)
+    history = leave_out_forgotten(project, read_history(project))
     scores = score_open_leads(
         history,
         loaded,

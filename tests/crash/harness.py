@@ -134,7 +134,7 @@ class Crash:
     written: dict[str, str] = field(default_factory=dict)
     ledger: str = ""
     seconds: float = 0.0
-    tail: float = 0.0
+    decided: float = 0.0
 
     @classmethod
     def prepare(cls, root: Path, with_postgres: bool = False, **sizes: Any) -> Crash:
@@ -149,11 +149,9 @@ class Crash:
             place = crash.fresh()
             code, crash.seconds = crash.finish(place)
             assert code == 0, crash.log()
-        crash.tail = 1.5 * sum(
-            step["seconds"]
-            for step in place.manifest()["steps"]
-            if step["step"] in ("ledger", "publish", "monitor")
-        )
+        steps = {step["step"]: step["seconds"] for step in place.manifest()["steps"]}
+        rest = sum(steps[name] for name in ("ledger", "publish", "compact", "monitor"))
+        crash.decided = max(0.0, 1 - 1.5 * rest / crash.seconds)
         crash.new, crash.written, crash.ledger = place.seen(), place.written(), place.ledger()
         assert crash.old != crash.new
         return crash
@@ -201,12 +199,17 @@ class Crash:
         """Run the night to its end."""
         return self.wait(self.start(place, **more))
 
-    def kill(self, place: Place, after: float, with_signal: int = signal.SIGKILL) -> int:
-        """Start the night and send it a signal after so many seconds; its exit code."""
+    def kill(self, place: Place, share: float, with_signal: int = signal.SIGKILL) -> int:
+        """Start the night and send it a signal after that share of its length; its exit code."""
         pid = self.start(place)
-        time.sleep(after)
+        time.sleep(share * self.seconds)
         os.kill(pid, with_signal)
         return self.wait(pid)[0]
+
+    def measure(self) -> None:
+        """Run the night once without disturbance, to know how long it takes now: other work on the machine varies."""
+        code, self.seconds = self.finish(self.fresh())
+        assert code == 0, self.log()
 
     def check_readers(self, place: Place, *, while_publishing: bool = False) -> str:
         """Each target shows the old scores or the new ones; which of them: ``old``, ``new`` or ``some``."""
@@ -242,16 +245,16 @@ class Crash:
         return self.root / "log"
 
     def moments(self, number: int, seed: int) -> Iterator[float]:
-        """Moments, half of them spread over the whole length of a run, half over its end, from the decision on.
+        """Shares of a run's length, half of them over the whole of it, half over its end, from the decision on.
 
-        One in each of as many equal parts, in no order; some lie a little beyond the end.
+        One in each of as many equal parts, in no order; then further ones, for runs that had ended before.
         """
         source = random.Random(seed)
-        decided = max(0.0, self.seconds - self.tail)
         for place in source.sample(range(number), number):
-            begin, half = (0.0, number - number // 2) if place % 2 == 0 else (decided, number // 2)
-            share = (place // 2 + source.random()) / half
-            yield begin + share * (self.seconds * 1.05 - begin)
+            begin, half = (0.0, number - number // 2) if place % 2 == 0 else (self.decided, number // 2)
+            yield begin + (place // 2 + source.random()) / half * (1 - begin)
+        while True:
+            yield source.random()
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from convpredict.errors import BundleError, ConfigError, DataError, PromotionErr
 from convpredict.models.bundle import load_bundle
 from convpredict.tracking import champions
 from convpredict.tracking.champions import champion_at, read_changes, set_champion
-from convpredict.tracking.load_back import load_back
+from convpredict.tracking.load_back import check_same
 from convpredict.tracking.registration import settle_challenger
 from convpredict.tracking.registry import get_model, list_versions, rollback
 from convpredict.tracking.store import connect, patiently
@@ -415,12 +415,11 @@ def test_what_cannot_be_loaded_back_stays_unverified_and_is_used_by_nothing(shop
             use()
 
 
-def test_a_version_that_scores_otherwise_is_noticed(shop):
-    """The registry gives the poor model where the good one is expected."""
-    rows = TrainingSet.load(shop.folder / "good" / "training_set").X("test").iloc[::100]
-    registry = open_registry(NAME, shop.tracking)
-    with pytest.raises(RegistryError, match="scores otherwise when it is loaded back"):
-        load_back(registry, shop.poor, shop.folder / "good" / "model", rows)
+@pytest.mark.parametrize("other", [[0.5, 0.25], [0.5], [0.5, np.nextafter(0.125, 1)], [0.5, np.nan]])
+def test_a_version_that_scores_otherwise_is_noticed(other):
+    check_same("version 1", "rows", {"p": [0.5, 0.125]}, {"p": np.array([0.5, 0.125])})
+    with pytest.raises(RegistryError, match="version 1 scores otherwise when it is loaded back"):
+        check_same("version 1", "rows", {"p": other}, {"p": np.array([0.5, 0.125])})
 
 
 def test_many_registrations_at_once_end_on_the_newest_challenger(shop):

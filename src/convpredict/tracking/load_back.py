@@ -42,13 +42,19 @@ def load_back(registry: Registry, version: str, folder: Path, rows: pd.DataFrame
         _run(registry, uri, exchanged)
         found = [pd.read_parquet(exchanged / name) for name in ("scores.parquet", "example.parquet")]
     for what, scores, expected in zip(("rows", "example"), found, _score_here(folder, rows), strict=True):
-        for name, values in expected.items():
-            if len(scores) != len(values) or not (scores[name].to_numpy() == values).all():
-                raise RegistryError(
-                    f"version {version} of {registry.where} scores otherwise when it is loaded back ({name} of "
-                    f"{len(values)} {what}): it stays unverified, and nothing uses it. The libraries here may differ "
-                    "from the stated requirements; train again in the locked environment"
-                )
+        check_same(f"version {version} of {registry.where}", what, scores, expected)
+
+
+def check_same(version: str, what: str, scores: Any, expected: Mapping[str, Floats]) -> None:
+    """Raise RegistryError unless the columns of ``scores`` hold what is expected, to the bit."""
+    for name, values in expected.items():
+        found = np.asarray(scores[name], np.float64)
+        if not np.array_equal(found.view(np.int64), values.view(np.int64)):
+            raise RegistryError(
+                f"{version} scores otherwise when it is loaded back ({name} of {len(values)} {what}): it stays "
+                "unverified, and nothing uses it. The libraries here may differ from the stated requirements; train "
+                "again in the locked environment"
+            )
 
 
 def _score_here(folder: Path, rows: pd.DataFrame) -> tuple[Mapping[str, Floats], Mapping[str, Floats]]:

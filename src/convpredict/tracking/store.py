@@ -9,7 +9,7 @@ import re
 import secrets
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 _Result = TypeVar("_Result")
-_LOCKED = "database is locked"
+_LOCKED = ("database is locked",)
+_BOTH_SET = (*_LOCKED, "UNIQUE constraint failed", "duplicate key value", "Duplicate entry")
+"""What databases say when two set the same new alias or tag at once: the second one finds it when it tries again."""
 _PATIENCE_SECONDS = 60.0
 _DEFAULTS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -73,20 +75,28 @@ def connect(uri: str) -> MlflowClient:
 
 
 class _Patient:
-    """A client whose calls wait for their turn at an SQLite file."""
+    """A client whose calls wait for their turn, and for each other where two set the same thing."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._client, name)
-        return partial(patiently, found) if callable(found) else found
+        if not callable(found):
+            return found
+        return partial(patiently, found, passing=_BOTH_SET if name.startswith("set_") else _LOCKED)
 
 
 def patiently(
-    call: Callable[..., _Result], *arguments: Any, patience: float = _PATIENCE_SECONDS, **options: Any
+    call: Callable[..., _Result],
+    *arguments: Any,
+    patience: float = _PATIENCE_SECONDS,
+    passing: Sequence[str] = _LOCKED,
+    **options: Any,
 ) -> _Result:
     """Call, and again after growing waits while SQLite says that the database is locked, for a minute in all.
+
+    ``passing``: what else an error may say for the call to be repeated.
 
     Its own waiting does not help two transactions that both have read and want to write: one is refused at once,
     and rolled back, so that it may be repeated. A tracking server passes the same refusal on.
@@ -96,7 +106,7 @@ def patiently(
         try:
             return call(*arguments, **options)
         except Exception as error:
-            if _LOCKED not in str(error) or time.monotonic() + wait > end:
+            if not any(text in str(error) for text in passing) or time.monotonic() + wait > end:
                 raise
         time.sleep(wait * random.uniform(0.5, 1.5))
         wait = min(2 * wait, 2.0)

@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -160,7 +162,7 @@ def _poll(kind: str, place: str, expected: dict[str, str], stop: Path, seen: Pat
             continue
         assert run_id >= last, f"went back from {last} to {run_id}"
         last, reads = run_id, reads + 1
-        time.sleep(0.02)
+        time.sleep(0.05)
     seen.write_text(str(reads))
 
 
@@ -171,12 +173,11 @@ def main(kind: str, place: str, kills: int, seed: int) -> None:
     """
     if kind == "postgres":
         import adbc_driver_postgresql.dbapi  # noqa: F401
-    rows = 12_000 if kind != "postgres" else 3_000
+    rows = 6_000 if kind != "postgres" else 1_500
     nights = [night(day, rows) for day in range(kills + 2)]
     expected = {publication.run_id: publication.content_hash for _, publication in nights}
     rng = random.Random(seed)
-    scratch = Path(os.environ.get("TMPDIR", "/tmp")) / f"publishing-{os.getpid()}"
-    scratch.mkdir()
+    scratch = Path(tempfile.mkdtemp(prefix="cp-publishing-"))
 
     def publish(day: int) -> None:
         assert make(kind, place).publish(*nights[day]).current
@@ -213,6 +214,7 @@ def main(kind: str, place: str, kills: int, seed: int) -> None:
     _succeeds(lambda: check(kills + 1))
     assert (scratch / "run").read_text() == nights[-1][1].run_id
     reads = int((scratch / "seen").read_text())
+    shutil.rmtree(scratch)
     print(json.dumps({"killed": killed, "new": new, "reads": reads, "usual_seconds": round(usual, 3)}))
 
 

@@ -202,7 +202,10 @@ def test_a_view_in_the_place_of_the_table_is_not_overwritten(place: Place) -> No
         ),
     ],
 )
-def test_a_table_that_is_not_that_of_the_night_is_refused(place: Place, spoil: object, message: str) -> None:
+def test_a_table_that_is_not_that_of_the_night_is_refused(
+    tmp_path: Path, spoil: object, message: str
+) -> None:
+    place = Place("parquet", str(tmp_path))
     place.publisher().publish(*night(0, rows=50))
     scores, publication = night(0, repetition=2)
     scores = scores.set_column(2, "run_id", pa.array([publication.run_id] * scores.num_rows))
@@ -308,7 +311,7 @@ def test_rows_that_somebody_deleted_come_back_with_the_same_run(place: Place) ->
 def test_killed_at_any_moment_readers_see_one_whole_night(place: Place) -> None:
     """Kills publishers at random moments while another process reads; see publishing.py."""
     program = Path(__file__).with_name("publishing.py")
-    kills = os.environ.get("CONVPREDICT_KILLS", "5")
+    kills = os.environ.get("CONVPREDICT_KILLS", "4")
     ran = subprocess.run(
         [sys.executable, str(program), place.kind, place.where, kills, "5"],
         capture_output=True,
@@ -324,7 +327,7 @@ def test_killed_at_any_moment_readers_see_one_whole_night(place: Place) -> None:
         assert [path for path in place.files() if ".partial" in path.name or "rebuild" in path.name] == []
 
 
-def test_a_full_disk_leaves_the_former_night() -> None:
+def test_a_disk_that_is_full_or_read_only_leaves_the_former_night() -> None:
     """On a file system of two megabytes, if this user may mount one."""
     with tempfile.TemporaryDirectory(prefix="cp-full-") as name:
         mounted = shutil.which("mount") and subprocess.run(
@@ -342,6 +345,11 @@ def test_a_full_disk_leaves_the_former_night() -> None:
                 place.shows(night(0, rows=50)[1])
                 place.publisher().publish(*night(2, rows=60))
                 place.shows(night(2, rows=60)[1])
+                subprocess.run(["mount", "-o", "remount,ro", name], check=True)
+                with pytest.raises(PublishError, match=r"[Rr]ead-only file system"):
+                    place.publisher().publish(*night(3, rows=50))
+                place.shows(night(2, rows=60)[1])
+                subprocess.run(["mount", "-o", "remount,rw", name], check=True)
                 shutil.rmtree(place.where)
         finally:
             subprocess.run(["umount", name], check=True)

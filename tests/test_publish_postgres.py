@@ -185,6 +185,7 @@ def test_a_reader_never_sees_a_mixture_and_is_never_kept_waiting(server: str) ->
     def look() -> None:
         while not stop.is_set():
             seen.append(check_whole("postgres", server, expected))
+            time.sleep(0.02)
 
     reader = threading.Thread(target=look)
     reader.start()

@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 from .base import Duration, PositiveDuration, Strict
 from .gates import GatesConfig
 
-
 TableName = Annotated[str, Field(pattern=r"^[^.\x00]+(\.[^.\x00]+)?$", max_length=120)]
 """A table, or ``schema.table``; a name with a dot in it is not possible."""
 

@@ -174,7 +174,7 @@ def main(kind: str, place: str, kills: int, seed: int) -> None:
     if kind == "postgres":
         import adbc_driver_postgresql.dbapi  # noqa: F401
     rows = 6_000 if kind != "postgres" else 1_500
-    nights = [night(day, rows) for day in range(kills + 2)]
+    nights = [night(day, rows) for day in range(3 * kills + 12)]
     expected = {publication.run_id: publication.content_hash for _, publication in nights}
     rng = random.Random(seed)
     scratch = Path(tempfile.mkdtemp(prefix="cp-publishing-"))
@@ -196,7 +196,9 @@ def main(kind: str, place: str, kills: int, seed: int) -> None:
     poller = _forked(lambda: _poll(kind, place, expected, scratch / "stop", scratch / "seen"))
     killed, new = 0, 0
     try:
-        for day in range(2, kills + 2):
+        for day in range(2, len(nights) - 1):
+            if killed == kills:
+                break
             child = _forked(lambda day=day: publish(day))
             time.sleep(rng.uniform(0.1, 1.3) * usual)
             os.kill(child, signal.SIGKILL)
@@ -210,9 +212,10 @@ def main(kind: str, place: str, kills: int, seed: int) -> None:
         (scratch / "stop").touch()
     _, status = os.waitpid(poller, 0)
     assert status == 0, "the reader saw what it must not see"
-    _succeeds(lambda: publish(kills + 1))
-    _succeeds(lambda: check(kills + 1))
-    assert (scratch / "run").read_text() == nights[-1][1].run_id
+    last = len(nights) - 1
+    _succeeds(lambda: publish(last))
+    _succeeds(lambda: check(last))
+    assert (scratch / "run").read_text() == nights[last][1].run_id
     reads = int((scratch / "seen").read_text())
     shutil.rmtree(scratch)
     print(json.dumps({"killed": killed, "new": new, "reads": reads, "usual_seconds": round(usual, 3)}))

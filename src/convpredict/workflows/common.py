@@ -57,7 +57,7 @@ def read_outcomes(project: Project, *, quarantine: Path | None = None) -> Histor
 
 
 def leave_out_forgotten(project: Project, history: History) -> History:
-    """The history as if the leads that ``convpredict forget`` erased had not come yet, even if the sources have them."""
+    """The history as if the leads that ``convpredict forget`` erased had not come yet, sources or not."""
     from dataclasses import replace
 
     from ..scoring.forget.forgotten import forgotten_rows, read_forgotten

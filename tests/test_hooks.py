@@ -161,7 +161,7 @@ def test_a_command_that_cannot_be_started_is_told_and_not_repeated(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("outcome", "on", "called"),
+    ("outcome", "when", "called"),
     [
         ("stopped", ("stopped",), True),
         ("stopped", ("failed", "published", "warned"), False),
@@ -172,9 +172,9 @@ def test_a_command_that_cannot_be_started_is_told_and_not_repeated(tmp_path: Pat
     ],
 )
 def test_a_hook_is_called_for_the_outcomes_it_names(
-    tmp_path: Path, outcome: str, on: tuple[str, ...], called: bool
+    tmp_path: Path, outcome: str, when: tuple[str, ...], called: bool
 ) -> None:
-    hook = HookConfig.model_validate({"command": script(tmp_path, "open('got', 'w')"), "on": on})
+    hook = HookConfig.model_validate({"command": script(tmp_path, "open('got', 'w')"), "when": when})
     assert len(call(hook, outcome)) == called
     assert (tmp_path / "got").exists() == called
 

@@ -53,12 +53,12 @@ Target = ParquetTarget | DuckdbTarget | PostgresTarget
 class HookConfig(Strict):
     """A command, or a webhook whose address is in an environment variable, told by JSON what happened (no lead data).
 
-    The command gets it on standard input. ``on``: which outcomes call it.
+    The command gets it on standard input. ``when``: which outcomes call it.
     """
 
     command: tuple[str, ...] | None = None
     webhook_env: str | None = None
-    on: tuple[Literal["published", "warned", "stopped", "failed"], ...] = ("stopped", "failed")
+    when: tuple[Literal["published", "warned", "stopped", "failed"], ...] = ("stopped", "failed")
     timeout: PositiveDuration | None = None
     retries: Annotated[int, Field(ge=0, le=10)] = 3
 

@@ -81,7 +81,7 @@ def hook_payload(manifest: Mapping[str, Any], outcome: str, exit_code: int) -> d
 def call_hooks(
     hooks: Sequence[HookConfig], outcome: str, payload: Mapping[str, Any], *, first_pause: float = 1.0
 ) -> list[HookResult]:
-    """Call every hook whose ``on`` names the outcome (published, warned, stopped, failed), one after the other.
+    """Call every hook whose ``when`` names the outcome (published, warned, stopped, failed), one after the other.
 
     A night that was published with warnings (``warned``) calls those of ``published`` too.
 
@@ -90,7 +90,7 @@ def call_hooks(
     answered 5xx. Whoever receives it may get it twice: ``run_id`` and ``outcome`` tell.
     """
     names = {outcome, "published"} if outcome == "warned" else {outcome}
-    return [_called(hook, payload, first_pause) for hook in hooks if names & set(hook.on)]
+    return [_called(hook, payload, first_pause) for hook in hooks if names & set(hook.when)]
 
 
 def _called(hook: HookConfig, payload: Mapping[str, Any], pause: float) -> HookResult:

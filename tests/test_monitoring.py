@@ -160,6 +160,11 @@ def test_drift_needs_effect_more_than_chance_and_more_than_its_own_past():
     assert {name for name, column in found.items() if column.drifted} == {"b"}
     assert found["b"].psi > 0.2
     assert found["c"].psi == found["b"].psi
+    blocks = {column.column: column for column in judge_drift(profile, night, DriftConfig(), shared={"b"})}
+    assert (blocks["b"].drifted, blocks["b"].judged, blocks["b"].psi) == (False, False, found["b"].psi)
+    restless = profile_of(dict.fromkeys("abc", even), {"b": 0.6})
+    unsteady = {column.column: column for column in judge_drift(restless, night, DriftConfig())}
+    assert (unsteady["b"].drifted, unsteady["b"].judged, unsteady["c"].drifted) == (False, False, True)
     few = ProfileCounts(12, {name: np.array([0, 2, 3, 7, 0]) for name in "abc"}, np.array([6, 6]))
     small = {column.column: column for column in judge_drift(profile, few, DriftConfig())}
     assert small["a"].psi > 0.2

@@ -8,6 +8,7 @@ from typing import Any
 from ..config.root import Config
 from ..history.history import History
 from ..scoring.nightly.session import Session
+from .drift import shared_columns
 from .night import Watch, judge_by, monitor_night
 from .reports import parse_instant
 
@@ -39,5 +40,6 @@ def after_night(session: Session, manifest: Mapping[str, Any]) -> None:
         history,
         session.ledger,
         watch_of(config, history),
+        shared=shared_columns(model.bundle.feature_set),
     )
     write_page(session.folder.root, config.monitoring, name=config.name)

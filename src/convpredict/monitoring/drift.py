@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..config.features import LoadFeature, RateFeature
 from ..config.monitoring import DriftConfig
 from ..evaluation.distribution_shift import chance_psi, jensen_shannon, n_used_bins, psi
+from ..features.feature_set import FeatureSet
 from ..models.profile import SCORE, Profile, ProfileCounts
 
 DAYS_PER_MONTH = 365.25 / 12
@@ -17,8 +19,7 @@ NATURAL_FACTOR = 2.0
 """How many times its largest movement in the reference a column must move: the largest of a few is soon beaten."""
 
 UNSTEADY = 0.5
-"""A column that has such a PSI by itself is not judged: what all leads of an owner or campaign share (a rate, a load)
-jumps as a block, which says nothing of the leads."""
+"""A column that has such a PSI by itself is not judged."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class ColumnDrift:
 
     ``chance``: the PSI that samples of these sizes exceed so rarely that all columns together keep to the configured
     number of false alarms. ``natural``: the largest PSI of a single reference cutoff. ``drifted``: above chance, at
-    least the configured size and twice what is natural, and not of a column that is never steady.
+    least the configured size and twice what is natural, and of a column that is ``judged``.
     """
 
     column: str
@@ -36,6 +37,7 @@ class ColumnDrift:
     chance: float
     natural: float
     drifted: bool
+    judged: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, rounded to what can be told apart."""
@@ -45,14 +47,32 @@ class ColumnDrift:
         }
 
 
+def shared_columns(feature_set: FeatureSet) -> frozenset[str]:
+    """The columns that all leads of a group share (rates of a source, loads of an owner).
+
+    They jump as a block, so that PSI, which takes leads for independent, says nothing of them.
+    """
+    return frozenset(
+        column.name
+        for column in feature_set.columns
+        if isinstance(column.declaration, RateFeature | LoadFeature)
+    )
+
+
 def judge_drift(
-    profile: Profile, counts: ProfileCounts, config: DriftConfig, *, nights_per_month: float = DAYS_PER_MONTH
+    profile: Profile,
+    counts: ProfileCounts,
+    config: DriftConfig,
+    *,
+    shared: Collection[str] = (),
+    nights_per_month: float = DAYS_PER_MONTH,
 ) -> list[ColumnDrift]:
     """The movement of the score (first) and of every model column, those in the order of the model.
 
     The chance of an alarm of one column on one night is the configured number of false alarms a month, divided by the
     nights of a month and the number of columns. The reference has several rows of one lead, which tell less than
-    rows of as many leads: it counts as no larger than the night itself.
+    rows of as many leads: it counts as no larger than the night itself. ``shared`` columns (:func:`shared_columns`) and
+    those that are never steady (``UNSTEADY``) are told and not judged.
 
     Empty where the counts do not have the bins of the profile (those of another model) or hold no row.
     """
@@ -72,10 +92,11 @@ def judge_drift(
         index = psi(reference, seen)
         chance = chance_psi(reference_rows, counts.rows, n_used_bins(reference, seen), alpha)
         natural = float(profile.natural.get(name, 0.0))
+        judged = natural < UNSTEADY and name not in shared
         beyond = index >= config.psi and index > chance and index > NATURAL_FACTOR * natural
         found.append(
             ColumnDrift(
-                name, index, jensen_shannon(reference, seen), chance, natural, beyond and natural < UNSTEADY
+                name, index, jensen_shannon(reference, seen), chance, natural, beyond and judged, judged
             )
         )
     return found

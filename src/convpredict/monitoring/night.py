@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +47,8 @@ def monitor_night(
     history: History,
     ledger: Ledger,
     watch: Watch,
+    *,
+    shared: Collection[str] = (),
 ) -> NightReport:
     """Judge what a published night shows and what has become settled since the night before; write its report.
 
@@ -62,6 +64,7 @@ def monitor_night(
     history : with all that was known at the cutoff, or more
     ledger : with the scores of the past nights
     watch : settings
+    shared : model columns that all leads of a group share (:func:`.drift.shared_columns`): their drift is not judged
 
     Raises DataError where reports of earlier nights cannot be read.
     """
@@ -79,7 +82,7 @@ def monitor_night(
     judged = [*past.values(), *fresh]
     gap = _gap_days(ledger, cutoff)
     model = str((manifest.get("model") or {}).get("digest", ""))
-    drift = _drift(folder, manifest, profile, watch, gap)
+    drift = _drift(folder, manifest, profile, watch, gap, shared)
     changes = judge_changes(
         [entry for entry in judged if entry["model"] == model],
         watch.config.realised,
@@ -147,7 +150,12 @@ class _Judge:
 
 
 def _drift(
-    folder: Path, manifest: Mapping[str, Any], profile: Profile | None, watch: Watch, gap_days: float
+    folder: Path,
+    manifest: Mapping[str, Any],
+    profile: Profile | None,
+    watch: Watch,
+    gap_days: float,
+    shared: Collection[str],
 ) -> list[ColumnDrift]:
     """The night's drift, anew where the profile is at hand, else as a former report tells it."""
     if profile is None:
@@ -157,7 +165,11 @@ def _drift(
         return []
     counts = ProfileCounts.from_dict(manifest["counts"])
     return judge_drift(
-        profile, counts, watch.config.drift, nights_per_month=DAYS_PER_MONTH / max(gap_days, 1e-3)
+        profile,
+        counts,
+        watch.config.drift,
+        shared=shared,
+        nights_per_month=DAYS_PER_MONTH / max(gap_days, 1e-3),
     )
 
 

@@ -28,7 +28,6 @@ from ..evaluation.report.render import content_policy
 from ..files import write_text
 from . import page_charts as charts
 from .alarms import CALIBRATED
-from .drift import UNSTEADY
 from .realised import pool
 from .reports import FOLDER, NightReport, judged_before, parse_instant, read_manifests, read_reports
 
@@ -274,7 +273,7 @@ def _drift(
         last.drift,
         key=lambda column: (
             not column["drifted"],
-            column["natural"] >= UNSTEADY,
+            not column["judged"],
             -column["psi"],
             column["column"],
         ),
@@ -293,7 +292,7 @@ def _drift(
 
 def _drift_row(column: Mapping[str, Any]) -> list[str]:
     figures = [decimal(column[key], 3) for key in ("psi", "chance", "natural", "jensen_shannon")]
-    judged = "yes" if column["drifted"] else "no" if column["natural"] < UNSTEADY else "never steady"
+    judged = "yes" if column["drifted"] else "no" if column["judged"] else "not judged"
     return [str(column["column"]), *figures, judged]
 
 

@@ -14,6 +14,7 @@ from .common import StepProgress, new_run_id, nightly_folder, read_outcomes, sil
 
 if TYPE_CHECKING:
     from ..config.base import Duration
+    from ..models.bundle import Bundle
     from ..monitoring.reports import NightReport
     from .promoting import PromotionRun
     from .training import TrainingRun
@@ -236,23 +237,33 @@ def _write_reports(
     project: Project, folder: Path, missing: Sequence[Mapping[str, Any]], progress: StepProgress
 ) -> None:
     from ..monitoring.after_night import watch_of
+    from ..monitoring.drift import shared_columns
     from ..monitoring.night import monitor_night
     from ..scoring.ledger.ledger import Ledger
 
     progress("reading", 0.0)
     history = read_outcomes(project)
-    profiles: dict[str, Any] = {}
+    models: dict[str, Bundle | None] = {}
     watch = watch_of(project.config, history)
     for number, manifest in enumerate(missing):
         version = str((manifest.get("model") or {}).get("version", ""))
-        if version not in profiles:
-            profiles[version] = _profile(project, manifest)
-        monitor_night(folder, manifest, profiles[version], history, Ledger(folder / "ledger"), watch)
+        if version not in models:
+            models[version] = _bundle(project, manifest)
+        bundle = models[version]
+        monitor_night(
+            folder,
+            manifest,
+            bundle.profile if bundle is not None else None,
+            history,
+            Ledger(folder / "ledger"),
+            watch,
+            shared=shared_columns(bundle.feature_set) if bundle is not None else (),
+        )
         progress("judging", (number + 1) / len(missing))
 
 
-def _profile(project: Project, manifest: Mapping[str, Any]) -> Any:
-    """The profile of a night's model, from the registry; None where it is not there, or another one by now."""
+def _bundle(project: Project, manifest: Mapping[str, Any]) -> Bundle | None:
+    """The bundle of a night's model, from the registry; None where it is not there, or another one by now."""
     from ..errors import RegistryError
     from ..models.bundle import load_bundle
     from ..tracking.registry import get_model
@@ -266,4 +277,4 @@ def _profile(project: Project, manifest: Mapping[str, Any]) -> Any:
         )
     except (RegistryError, BundleError, DataError):
         return None
-    return bundle.profile if bundle.digest == model.get("digest") else None
+    return bundle if bundle.digest == model.get("digest") else None

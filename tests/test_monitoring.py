@@ -120,7 +120,9 @@ def test_changes_are_tested_on_the_shortest_horizon_and_share_the_budget():
     long = [entry(0, {"web": (50.0, 0), "fair": (50.0, 0)}, horizon="30d")]
     found = {
         (c.attribute, c.value): c
-        for c in judge_changes(calm + halved + long, RealisedConfig(), nights_per_year=52)
+        for c in judge_changes(
+            calm + halved + long, RealisedConfig(false_alarms_per_year=1), nights_per_year=52
+        )
     }
     assert set(found) == {("", ""), ("channel", "web"), ("channel", "fair")}
     web, fair = found["channel", "web"], found["channel", "fair"]
@@ -135,7 +137,10 @@ def test_changes_are_tested_on_the_shortest_horizon_and_share_the_budget():
 
 def test_a_change_that_is_too_small_to_matter_is_none():
     nights = [entry(7 * k, {"web": (1000.0, 1000 if k < 30 else 780)}) for k in range(60)]
-    changed = {c.value: c.changed for c in judge_changes(nights, RealisedConfig(), nights_per_year=52)}
+    changed = {
+        c.value: c.changed
+        for c in judge_changes(nights, RealisedConfig(false_alarms_per_year=1), nights_per_year=52)
+    }
     assert not any(changed.values())
     strict = RealisedConfig(least_change=0.1)
     assert {c.value: c.changed for c in judge_changes(nights, strict, nights_per_year=52)}["web"]

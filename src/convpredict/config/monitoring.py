@@ -23,7 +23,7 @@ class RealisedConfig(Strict):
     share: 0.25 is a quarter down, or as much up (by a third).
     """
 
-    false_alarms_per_year: Annotated[float, Field(gt=0, le=12)] = 1.0
+    false_alarms_per_year: Annotated[float, Field(gt=0, le=12)] = 4.0
     least_change: Annotated[float, Field(ge=0, lt=1)] = 0.25
 
 

@@ -114,7 +114,7 @@ def _quality_alarms(
                 f"since about {change.began[:10]} (95 % interval {change.low:.2f} to {change.high:.2f}): "
                 f"{change.observed:.0f} conversions within {change.horizon} where "
                 f"{change.expected * change.before:.0f} were to be expected. All segments "
-                f"together alarm by chance about {chance}.",
+                f"together alarm by chance at most {chance}, on average.",
                 "action": f"Ask what changed for {where} at that time. Until the model has learnt it, take "
                 "these probabilities times that factor; train again (convpredict retrain-if).",
             }

@@ -21,7 +21,7 @@ app = typer.Typer(
     help="Learned, calibrated lead scores from histories of lead interactions.",
     epilog="Exit codes: 0 done; 1 other error; 2 configuration or usage; 3 data; 4 not enough data; 5 bundle; "
     "6 hindsight in the data; 7 stopped by a gate; 8 another run is at work; 9 not published; 10 not promoted; "
-    "11 registry; 130 interrupted.",
+    "11 registry; 12 published but not watched over; 130 interrupted.",
 )
 config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration itself.")
 app.add_typer(config_app, name="config")

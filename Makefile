@@ -24,12 +24,14 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(STAMP) ## simulate a funnel, check it, train, compare with the scorecard, score: two or three minutes
+demo: $(STAMP) ## simulate a funnel, check it, train, compare, score, promote, run a night: three minutes
 	$(BIN)/convpredict simulate configs/demo.yaml
 	$(BIN)/convpredict check configs/demo.yaml --quarantine runs/demo/quarantine
 	$(BIN)/convpredict train configs/demo.yaml --out runs/demo
 	$(BIN)/convpredict compare runs/demo
 	$(BIN)/convpredict score configs/demo.yaml --run runs/demo --out runs/demo/scores.parquet --top 20
+	$(BIN)/convpredict promote configs/demo.yaml
+	$(BIN)/convpredict nightly configs/demo.yaml --as-of 2025-12-31
 
 test: $(STAMP) ## run every test, the examples in docstrings among them, in two processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile

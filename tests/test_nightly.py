@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -144,6 +145,26 @@ def test_the_cutoff_is_the_last_passed_time_of_day(nights):
     assert night.cutoff == NIGHT - timedelta(hours=22)
     (night,) = nights.run(None, "nightly.at='02:00'", now=NIGHT + timedelta(hours=2))
     assert night.cutoff == NIGHT + timedelta(hours=2)
+
+
+def test_an_interruption_stays_one_where_a_library_makes_another_error_of_it(nights, monkeypatch):
+    """DuckDB raises a RuntimeError out of a query that a signal interrupts; monitoring has not failed then."""
+
+    def interrupted(ledger):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        except KeyboardInterrupt as error:
+            raise RuntimeError("Query interrupted") from error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "compact", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            nights.run()
+    assert nights.manifest()["status"] == "published"
+    assert [step["step"] for step in nights.manifest()["steps"]][-1] == "publish"
+    assert nights.run()[0].outcome == "published"
+    assert [step["step"] for step in nights.manifest()["steps"]][-2:] == ["compact", "monitor"]
 
 
 def test_what_a_run_left_that_died_at_its_very_end_is_removed(nights):
@@ -400,7 +421,7 @@ def test_programs_that_hooks_leave_behind_do_not_hold_the_lock(nights, tmp_path)
     script.write_text('#!/bin/sh\n(sleep 20 & echo $! > "$1") > /dev/null 2>&1\n')
     script.chmod(0o755)
     pid = tmp_path / "pid"
-    nights.run(NIGHT, f"nightly.hooks=[{{command: [{script}, {pid}], 'on': [published]}}]")
+    nights.run(NIGHT, f"nightly.hooks=[{{command: [{script}, {pid}], when: [published]}}]")
     left = int(pid.read_text())
     try:
         os.kill(left, 0)

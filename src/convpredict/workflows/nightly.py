@@ -74,7 +74,7 @@ def nightly(
         again=again,
         afterwards=start is not None,
     )
-    with _interrupted_by_sigterm():
+    with _interruptible(session):
         return run_nights(session, cutoffs)
 
 
@@ -122,7 +122,7 @@ def _session(
         again=again,
         afterwards=afterwards,
         after_night=after_night,
-        **({"clock": lambda: now} if now is not None else {}),
+        clock=(lambda: now) if now is not None else (lambda: datetime.now(UTC)),
     )
 
 
@@ -190,17 +190,19 @@ def _chooser(project: Project, bundle: Path | None, run: Path | None) -> Callabl
 
 
 @contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
+def _interruptible(session: Session) -> Iterator[None]:
     """Let SIGTERM end the run as Ctrl-C does: with a manifest that says so, and the lock's content cleared."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def interrupt(*_: object) -> None:
+        session.interrupted.set()
         raise KeyboardInterrupt
 
-    former = signal.signal(signal.SIGTERM, interrupt)
+    former = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, former)
+        for number, handler in former.items():
+            signal.signal(number, handler)

@@ -134,6 +134,7 @@ def _to_targets(
             publisher = make_publisher(target, session.base_folder)
             done = publisher.publish(scores, publication, older_ok=older_ok)
         except (PublishError, OSError) as error:
+            session.check_interrupted()
             failed.append(str(error))
             session.event("target_failed", publication.run_id, level="error", message=str(error))
             continue
@@ -163,6 +164,7 @@ def _watch(session: Session, manifest: Mapping[str, Any], steps: Steps) -> str |
             with steps.measure("monitor"):
                 session.after_night(session, manifest)
     except Exception as error:
+        session.check_interrupted()
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
         reason = str(error) if isinstance(error, ConvpredictError | OSError) else where

@@ -175,6 +175,7 @@ class Night:
         )
         sound = check_scores(rows, self.draft["probability_columns"], observed.table.num_rows)
         results = [sound, *judge_gates(facts, session.settings.gates)]
+        session.check_interrupted()
         stops = stopping(results, session.waived)
         stopped_anyway = {result.gate for result in stopping(results)}
         waived = {gate: reason for gate, reason in session.waived.items() if gate in stopped_anyway}

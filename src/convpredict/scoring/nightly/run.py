@@ -90,22 +90,22 @@ def _run_night(session: Session, cutoff: datetime, run_id: str) -> NightRun:
         return NightRun(run_id, cutoff, "stopped", manifest, message, stop.exit_code)
     except BaseException as error:
         shown = _failed(session, night.draft, error)
-        if shown is error:
-            raise
-        raise shown from error
+        raise shown from (error if error is not shown else error.__cause__)
 
 
 def _failed(session: Session, draft: Mapping[str, Any], error: BaseException) -> BaseException:
     """Tell of a night that failed; gives the error to be raised. A night that is published stays so."""
     shown: BaseException = error
-    if isinstance(error, OSError | pa.ArrowException):
+    if session.interrupted.is_set():
+        shown = KeyboardInterrupt()
+    elif isinstance(error, OSError | pa.ArrowException):
         shown = PublishError(
             f"{draft['run_id']} could not be finished ({_first_line(error)}); readers keep the scores they have. Check "
             "the disk, its free space and the rights on the nightly folder, then run again: finished work is kept"
         )
     exit_code = shown.exit_code if isinstance(shown, ConvpredictError) else 1
     reason = str(shown) if isinstance(shown, ConvpredictError) else _place_of(error)
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(shown, KeyboardInterrupt):
         exit_code, reason = INTERRUPTED, "the run was interrupted; run it again: finished work is kept"
     _end(session, {**draft, "status": "failed", "error": f"{type(shown).__name__}: {reason}"}, exit_code)
     return shown
@@ -144,11 +144,10 @@ def _finish_decided(session: Session) -> tuple[list[NightRun], BaseException | N
         draft = read_json(session.folder.work(run_id) / COMMIT)
         try:
             runs.append(finish(session, run_id))
-        except (PublishError, OSError) as error:
-            problem = _failed(session, draft, error)
         except BaseException as error:
-            _failed(session, draft, error)
-            raise
+            problem = _failed(session, draft, error)
+            if not isinstance(problem, PublishError):
+                raise problem from (error if error is not problem else error.__cause__)
     return runs, problem
 
 

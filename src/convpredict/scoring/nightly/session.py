@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import Any, Literal
 
 from ...config.load import Project
@@ -75,7 +76,8 @@ class Session:
     ``read`` gives the history, read once for all nights when the first one asks, with the folder for rows
     that break the contract. ``waived``: gates that may stop no
     night of this call, with the reason. ``afterwards``: these nights are filled in later than they were. ``clock``
-    tells the time for manifests, and for nothing that is published.
+    tells the time for manifests, and for nothing that is published. ``interrupted`` is set by the handler of a signal:
+    a library that is interrupted may raise an error of its own instead of KeyboardInterrupt.
     """
 
     project: Project
@@ -88,6 +90,7 @@ class Session:
     afterwards: bool = False
     after_night: AfterNight | None = None
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    interrupted: Event = field(default_factory=Event)
 
     @property
     def settings(self) -> NightlyConfig:
@@ -103,6 +106,11 @@ class Session:
     def ledger(self) -> Ledger:
         """The project's ledger."""
         return Ledger(self.folder.root / "ledger")
+
+    def check_interrupted(self) -> None:
+        """Raise KeyboardInterrupt if a signal has asked for the end, whatever became of the one that it raised."""
+        if self.interrupted.is_set():
+            raise KeyboardInterrupt
 
     def now(self) -> str:
         """The present instant, for a manifest."""

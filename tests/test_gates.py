@@ -183,6 +183,8 @@ CASES = [
     ),
     ("quarantine", {"validation": table(200)}, "warn", 0.0196, ["1.96% of 10,200 rows of interactions"]),
     ("quarantine", {"validation": table(1_000)}, "stop", 0.0909, ["9.09%", "5%"]),
+    ("quarantine", {"validation": table(1_000), "max_bad_share": 0.1}, "warn", 0.0909, ["9.09%"]),
+    ("quarantine", {"validation": table(1_200), "max_bad_share": 0.1}, "stop", 0.1071, ["10.71%", "10%"]),
     ("quarantine", {"validation": table(90)}, "pass", 0.0089, []),
     ("quarantine", {"validation": table(1_000, reason="after known_until")}, "pass", 0.0, ["no row"]),
     ("quarantine", {"validation": table(4, accepted=6)}, "pass", 0.0, []),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...config.gates import Limits
 from ...history.validation import NOT_BAD
 from ..nightly.facts import GateResult
 from .evidence import Evidence, held, is_off, not_judged, off, percent
@@ -27,11 +28,14 @@ def row_counts(tables: Mapping[str, Any]) -> dict[str, dict[str, int]]:
 def judge_quarantine(evidence: Evidence) -> GateResult:
     """The largest share of bad rows of a table; of rows new since last night it only ever warns.
 
-    Fewer than 5 bad rows (20 among the new ones) do not count.
+    Fewer than 5 bad rows (20 among the new ones) do not count. Where ``history.validation.max_bad_share`` tolerates more
+    than the limit for a stop, that share is the limit: reading stops beyond it anyway.
     """
     facts, limits = evidence.facts, evidence.config.quarantine
     if is_off(limits):
         return off(GATE)
+    if limits.stop is not None:
+        limits = Limits(warn=limits.warn, stop=max(limits.stop, facts.max_bad_share))
     if not facts.validation.get("tables"):
         return not_judged(GATE, "there is no report of the validation of the data")
     counts = row_counts(facts.validation["tables"])

@@ -172,6 +172,7 @@ class Night:
             last=last,
             known_kinds=bundle.feature_set.vocabularies.get(("interactions", "kind")),
             probability_column=f"p_convert_{bundle.horizon}",
+            max_bad_share=session.project.config.history.validation.max_bad_share,
         )
         sound = check_scores(rows, self.draft["probability_columns"], observed.table.num_rows)
         results = [sound, *judge_gates(facts, session.settings.gates)]

@@ -28,8 +28,8 @@ def row_counts(tables: Mapping[str, Any]) -> dict[str, dict[str, int]]:
 def judge_quarantine(evidence: Evidence) -> GateResult:
     """The largest share of bad rows of a table; of rows new since last night it only ever warns.
 
-    Fewer than 5 bad rows (20 among the new ones) do not count. Where ``history.validation.max_bad_share`` tolerates more
-    than the limit for a stop, that share is the limit: reading stops beyond it anyway.
+    Fewer than 5 bad rows (20 among the new ones) do not count. Where ``history.validation.max_bad_share`` tolerates
+    more than the limit for a stop, that share is the limit: reading stops beyond it anyway.
     """
     facts, limits = evidence.facts, evidence.config.quarantine
     if is_off(limits):

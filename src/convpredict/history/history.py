@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from .notebook_view import facts_html, paragraph_html
 from .validation import ValidationReport
+from .watched_files import WatchedFiles
 
 AttributeType = Literal["category", "number", "time"]
 TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -55,6 +56,7 @@ class History:
     has_late_records: bool = True
     counts: Mapping[str, Any] = field(default_factory=dict)
     report: ValidationReport | None = None
+    watched: Mapping[str, WatchedFiles] = field(default_factory=dict, repr=False)
 
     @property
     def n_leads(self) -> int:
@@ -107,6 +109,15 @@ class History:
             yield from reader
         finally:
             cursor.close()
+
+    def sources_unchanged(self) -> list[str]:
+        """The names of the sources whose files are no longer those that were read; empty: all unchanged.
+
+        Asks the file system for device, inode, size and time of change of every file, and globs for their
+        files, and reads nothing: a file that was only touched counts as changed, and so does a file more or
+        less. Frames and PostgreSQL sources, of which nobody can tell, never appear.
+        """
+        return sorted(name for name, files in self.watched.items() if files.changed())
 
     def query(self, sql: str) -> pa.Table:
         """Run a DuckDB query over the view ``interactions`` and return an Arrow table."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -90,7 +90,9 @@ def assemble_history(
         name: read_columns(name, table, raw[name], config.timezone, workspace.id_type)
         for name, table in declared_tables(config).items()
     }
-    return _load_tables(workspace, raw, readings, _fingerprint(config, opened), require)
+    history = _load_tables(workspace, raw, readings, _fingerprint(config, opened), require)
+    watched = {name: source.watched for name, source in opened.items() if source.watched is not None}
+    return replace(history, watched=watched)
 
 
 def declared_tables(config: HistoryConfig) -> dict[str, TableConfig]:

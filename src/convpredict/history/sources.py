@@ -16,6 +16,7 @@ from ..config.messages import nearest
 from ..errors import ConfigError, DataError
 from .csv_files import CsvContent, quoted, read_csv_files
 from .postgres import read_postgres
+from .watched_files import WatchedFiles, is_glob, matching_files
 
 _CHUNK_BYTES = 1 << 22
 _PARQUET = {".parquet", ".pq"}
@@ -40,12 +41,16 @@ class RawTable:
 
 @dataclass
 class OpenedSource:
-    """A raw table with the digest of what was read and the malformed lines that were kept apart."""
+    """A raw table with the digest of what was read and the malformed lines that were kept apart.
+
+    ``watched`` are the files behind it as they were when the digest was taken; None where there are none.
+    """
 
     raw: RawTable
     digest: str
     csv: CsvContent | None = None
     warnings: list[str] = field(default_factory=list)
+    watched: WatchedFiles | None = None
 
 
 def open_source(
@@ -63,11 +68,13 @@ def open_source(
         )
     if isinstance(source, DuckdbSource):
         return _open_duckdb(connection, target, source, data_dir, label)
+    watched = WatchedFiles.of(data_dir, source.file)
     files = _files(source.file, data_dir, label)
     digest = _digest_files(files)
     origin = files[0].name if len(files) == 1 else source.file
     if _format(source, files[0], label) == "parquet":
-        return OpenedSource(_open_parquet(connection, target, files, label, origin), digest)
+        raw = _open_parquet(connection, target, files, label, origin)
+        return OpenedSource(raw, digest, watched=watched)
     content = read_csv_files(
         connection, target, files, label=label, delimiter=source.delimiter, encoding=source.encoding
     )
@@ -75,7 +82,8 @@ def open_source(
     row = "rowid + 1" if not skipped else f"rowid + 1 + len(list_filter({skipped}, lambda k: k <= rowid + 1))"
     raw = RawTable(target, row, describe(connection, target), label, origin)
     digest = hashlib.sha256(f"{digest} {source.encoding} {source.delimiter}".encode()).hexdigest()
-    return OpenedSource(raw, digest, content, [f"{label}: {entry}" for entry in content.renamed])
+    renamed = [f"{label}: {entry}" for entry in content.renamed]
+    return OpenedSource(raw, digest, content, renamed, watched)
 
 
 def open_arrow(
@@ -137,7 +145,8 @@ class _HashSink:
 def _files(pattern: str, data_dir: Path, label: str) -> list[Path]:
     """The files that a path or glob names, sorted; a missing one is an error with the nearest name."""
     path = data_dir / pattern
-    if not any(character in pattern for character in "*?["):
+    found = matching_files(data_dir, pattern)
+    if not is_glob(pattern):
         if path.is_dir():
             raise DataError(
                 f"{label}.file: {path} is a folder; name a file in it, or use a glob like '{pattern}/*.csv'."
@@ -148,13 +157,10 @@ def _files(pattern: str, data_dir: Path, label: str) -> list[Path]:
                 f"{label}.file: there is no file {path}.{nearest(path.name, names)} "
                 "Correct the name, or give the data folder with --data."
             )
-        found = [path]
-    else:
-        found = sorted(entry for entry in data_dir.glob(pattern) if entry.is_file())
-        if not found:
-            raise DataError(
-                f"{label}.file: no file in {data_dir} matches '{pattern}'; correct it or give --data."
-            )
+    elif not found:
+        raise DataError(
+            f"{label}.file: no file in {data_dir} matches '{pattern}'; correct it or give --data."
+        )
     for entry in found:
         if entry.stat().st_size == 0:
             raise DataError(f"{label}.file: {entry} is empty (0 bytes); export it again.")
@@ -200,7 +206,9 @@ def _open_parquet(
 def _open_duckdb(
     connection: duckdb.DuckDBPyConnection, target: str, source: DuckdbSource, data_dir: Path, label: str
 ) -> OpenedSource:
+    watched = WatchedFiles.of(data_dir, source.duckdb)
     path = _files(source.duckdb, data_dir, label)[0]
+    digest = _digest_files([path])
     location = str(path).replace("'", "''")
     try:
         connection.execute(f"ATTACH '{location}' AS attached (READ_ONLY)")
@@ -230,8 +238,8 @@ def _open_duckdb(
     finally:
         connection.execute("DETACH attached")
     raw = RawTable(target, "rowid + 1", describe(connection, target), label, f"{path.name}:{source.table}")
-    digest = hashlib.sha256(f"{_digest_files([path])} {'.'.join(wanted)}".encode()).hexdigest()
-    return OpenedSource(raw, digest)
+    digest = hashlib.sha256(f"{digest} {'.'.join(wanted)}".encode()).hexdigest()
+    return OpenedSource(raw, digest, watched=watched)
 
 
 def first_line(error: Exception) -> str:

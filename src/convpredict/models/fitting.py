@@ -8,9 +8,12 @@ from hashlib import sha256
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from convpredict.config.base import Duration
 from convpredict.config.training import ModelConfig
+from convpredict.features.build import build_features
+from convpredict.history.history import History
 from convpredict.training.training_set import TrainingSet
 
 from .bundle import Bundle
@@ -122,6 +125,28 @@ def fit_profile(training_set: TrainingSet, model: ConversionModel) -> Profile:
         model.predict_proba(inputs)[:, 1],
         cutoffs=cutoffs,
         parts=parts,
+    )
+
+
+def fit_night_profile(
+    history: History, training_set: TrainingSet, model: ConversionModel, observations: pa.Table
+) -> Profile:
+    """What the model's inputs and scores look like on nights of the data that are no part of the training.
+
+    ``observations`` are those of :func:`.reference_nights`. Unlike the rows of a training set they lie on every day of
+    the week at the hour of the nightly run, so that a Saturday is no drift. With fewer than 500 of them it is
+    :func:`fit_profile`.
+    """
+    if observations.num_rows < FEWEST_REFERENCE_ROWS:
+        return fit_profile(training_set, model)
+    frame = build_features(history, observations, training_set.feature_set).to_pandas()
+    inputs = frame[list(training_set.feature_set.model_names)]
+    return learn_profile(
+        model.encoder_.columns,
+        model.encoder_.encode(inputs).astype(np.float32, copy=False),
+        model.predict_proba(inputs)[:, 1],
+        cutoffs=frame["cutoff"].dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(),
+        parts=("nights",),
     )
 
 

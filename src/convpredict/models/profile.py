@@ -87,7 +87,8 @@ class Profile:
         all reference rows: what moves by itself, the chance of a sample of that size included. 0 where no cutoff
         had enough rows to tell.
     ``parts``
-        the parts of the training set that the reference rows are from, ``("test",)`` if that sufficed.
+        the parts of the training set that the reference rows are from, ``("test",)`` if that sufficed; or
+        ``("nights",)``: leads as the nightly run would have found them (see training.reference_nights).
     ``first_cutoff``, ``last_cutoff``
         of the reference rows (ISO 8601), empty if they had none.
     """

@@ -227,17 +227,29 @@ def _look_for_hindsight(
 
 
 def _learn(project: Project, history: History, training_set: TrainingSet, card: Scorecard | None) -> Bundle:
-    """Fit all that is scored with on what was known before the test part."""
-    from ..models.fitting import fit_conversion_model, fit_scorecard, make_bundle
+    """Fit all that is scored with on what was known before the test part; profile it on nights after that."""
+    from dataclasses import replace
+
+    from ..models.fitting import fit_conversion_model, fit_night_profile, fit_scorecard, make_bundle
     from ..models.horizons import fit_further_horizons
     from ..models.value_fitting import fit_value_model
+    from ..training.reference_nights import reference_nights
 
     settings = project.config
     model = fit_conversion_model(training_set, settings.model)
     further = fit_further_horizons(training_set, settings.model, model)
     value = fit_value_model(training_set, settings.value, settings.labels, history=history)
     fitted_card = fit_scorecard(training_set, card) if card is not None else None
-    return make_bundle(training_set, model, fitted_card, further, value)
+    nights = reference_nights(
+        history,
+        begin=training_set.test_from,
+        at=settings.nightly.at,
+        max_age=settings.observations.max_age,
+        outcome=settings.labels.outcome,
+    )
+    profile = fit_night_profile(history, training_set, model, nights)
+    bundle = make_bundle(training_set, model, fitted_card, further, value, with_profile=False)
+    return replace(bundle, profile=profile)
 
 
 @dataclass(frozen=True)

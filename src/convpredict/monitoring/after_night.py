@@ -7,6 +7,7 @@ from typing import Any
 
 from ..config.root import Config
 from ..history.history import History
+from ..scoring.forget.forgotten import read_forgotten, without_forgotten
 from ..scoring.nightly.session import Session
 from .drift import shared_columns
 from .night import Watch, judge_by, monitor_night
@@ -30,7 +31,8 @@ def after_night(session: Session, manifest: Mapping[str, Any]) -> None:
 
     config = session.project.config
     cutoff = parse_instant(manifest["cutoff"])
-    history = session.read(session.folder.root / "quarantine" / str(manifest["run_id"]))
+    whole = session.read(session.folder.root / "quarantine" / str(manifest["run_id"]))
+    history = without_forgotten(whole, read_forgotten(session.folder.root))
     model = session.choose_model(cutoff, session.afterwards)
     known = model.identity.digest == (manifest.get("model") or {}).get("digest")
     monitor_night(

@@ -58,16 +58,9 @@ def read_outcomes(project: Project, *, quarantine: Path | None = None) -> Histor
 
 def leave_out_forgotten(project: Project, history: History) -> History:
     """The history as if the leads that ``convpredict forget`` erased had not come yet, sources or not."""
-    from dataclasses import replace
+    from ..scoring.forget.forgotten import read_forgotten, without_forgotten
 
-    from ..scoring.forget.forgotten import forgotten_rows, read_forgotten
-    from ..training.as_of import without_leads
-
-    gone = forgotten_rows(history, read_forgotten(nightly_folder(project)))
-    if not gone.any():
-        return history
-    fingerprint = f"{history.fingerprint} without {int(gone.sum())} forgotten leads"
-    return replace(without_leads(history, gone), fingerprint=fingerprint)
+    return without_forgotten(history, read_forgotten(nightly_folder(project)))
 
 
 def nightly_folder(project: Project) -> Path:

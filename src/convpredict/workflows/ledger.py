@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.load import Project, load_project
 from ..errors import BundleError, ConfigError, DataError
-from .common import StepProgress, part_of, read_history, read_outcomes, silent
+from .common import StepProgress, leave_out_forgotten, part_of, read_history, read_outcomes, silent
 
 if TYPE_CHECKING:
     from ..config.reasons import Locale
@@ -45,18 +45,21 @@ class MissesFound:
 
     report: MissReport = field(repr=False)
     out: Path | None = None
+    note: str = ""
 
     @property
     def text(self) -> str:
         """What was judged, what was to be expected, and which concepts misled."""
         from ..scoring.ledger.texts import misses_text
 
+        noted = f"\n{self.note}" if self.note else ""
         written = f"\nWritten to {self.out}" if self.out is not None else ""
-        return misses_text(self.report) + written
+        return misses_text(self.report) + noted + written
 
     def to_dict(self) -> dict[str, Any]:
         """All of it."""
-        return self.report.to_dict() | {"out": None if self.out is None else str(self.out)}
+        out = None if self.out is None else str(self.out)
+        return self.report.to_dict() | {"out": out, "note": self.note or None}
 
 
 def explain(
@@ -96,7 +99,7 @@ def explain(
     rows = ledger.read(run_ids=list(known), lead_ids=[lead])
     latest = list(known.values())[-1]
     note = None
-    history = read_history(project)
+    history = leave_out_forgotten(project, read_history(project))
     if rows.num_rows == 0 or rows["cutoff"][-1].as_py() != latest.cutoff:
         outcome, night = settings.labels.outcome, f"{latest.cutoff:%Y-%m-%d %H:%M} UTC"
         why = why_not_scored(history, lead, latest, settings.observations.max_age, outcome)
@@ -107,9 +110,10 @@ def explain(
         note = f"Lead '{lead}' was not on the list of {night}: {why}. This is its last score."
     reasons = settings.reasons.model_copy(update={"locale": locale} if locale is not None else {})
     progress("reproducing", 0.0)
-    return ExplainedScore(
-        explain_rows(history, _in_order(rows, known), known, _bundles(project, bundle), reasons, note)
-    )
+    found = explain_rows(history, _in_order(rows, known), known, _bundles(project, bundle), reasons, note)
+    if found.score.verdict == "data changed" and (why := _forgotten_since(ledger, [found.score.run])):
+        found = replace(found, note=f"{found.note + ' ' if found.note else ''}{why}")
+    return ExplainedScore(found)
 
 
 def find_mis_scored(
@@ -169,7 +173,8 @@ def find_mis_scored(
         from ..files import write_file
 
         write_file(out, lambda file: csv.write_csv(report.to_table(), file))
-    return MissesFound(report, out)
+    changed = any(row["reproduced"] is False for row in report.rows)
+    return MissesFound(report, out, _forgotten_since(ledger, chosen) if changed else "")
 
 
 def _published(project: Project) -> tuple[Ledger, list[LedgerRun]]:
@@ -180,6 +185,24 @@ def _published(project: Project) -> tuple[Ledger, list[LedgerRun]]:
     folder = NightFolder(project.path.parent / project.config.nightly.folder, project.config.name)
     ledger = Ledger(folder.root / "ledger")
     return ledger, [run for run in ledger.runs() if folder.is_published(run.run_id)]
+
+
+def _forgotten_since(ledger: Ledger, runs: Sequence[LedgerRun]) -> str:
+    """What to say of changed data if leads were forgotten after one of some nights had ended; else nothing."""
+    from ..scoring.forget.forgotten import FILE, read_forgotten
+    from ..scoring.nightly.state import instant, read_json
+
+    root = ledger.folder.parent
+    if not len(read_forgotten(root)):
+        return ""
+    listed = (root / FILE).stat().st_mtime
+    ends = [read_json(root / "runs" / f"{run.run_id}.json").get("finished_at") for run in runs]
+    if not any(end and instant(end).timestamp() < listed for end in ends):
+        return ""
+    return (
+        "Leads were forgotten since ('convpredict forget'), and no rate and load counts them any more: inputs that "
+        "look across leads may be others for that reason alone."
+    )
 
 
 def _in_order(rows: Any, runs: dict[str, LedgerRun]) -> Any:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from ...errors import DataError
 from ...files import replacing
 from ...history.history import History
+from ...training.as_of import without_leads
 
 FILE = "forgotten.json"
 FORMAT = 1
@@ -109,6 +110,18 @@ class Forgotten:
 def forgotten_rows(history: History, forgotten: Forgotten) -> npt.NDArray[np.bool_]:
     """For each lead of a history (by its row) whether it was forgotten and is to be left out."""
     return forgotten.mask(history.leads["lead_id"])
+
+
+def without_forgotten(history: History, forgotten: Forgotten) -> History:
+    """The history as if the forgotten leads had not come yet: nothing that is counted across leads counts them.
+
+    The same history where none of its leads was forgotten. Otherwise its fingerprint says so.
+    """
+    gone = forgotten_rows(history, forgotten)
+    if not gone.any():
+        return history
+    fingerprint = f"{history.fingerprint} without {int(gone.sum())} forgotten leads"
+    return replace(without_leads(history, gone), fingerprint=fingerprint)
 
 
 def read_forgotten(folder: Path) -> Forgotten:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ...errors import GateError
+from ...errors import DataError, GateError
 from ...features.cross_lead import snapshot_cross_lead
 from ...files import write_json
 from ...history.history import History
@@ -20,7 +20,7 @@ from ...models.profile import ProfileCounts
 from ...training.as_of import history_as_of
 from ..content_hash import content_hash
 from ..forget.forgotten import FILE as FORGOTTEN
-from ..forget.forgotten import read_forgotten
+from ..forget.forgotten import read_forgotten, without_forgotten
 from ..gates.judge import judge_gates, stopping
 from ..run_log import Level
 from .buckets import Bucket, BucketStore
@@ -33,6 +33,7 @@ from .score import Observed, explain_buckets, observe, published_rows, score_buc
 from .session import Session
 from .state import CROSS_LEAD, PLAN, read_json
 from .steps import Steps
+from .targets import check_free
 
 FORMAT = 1
 
@@ -58,15 +59,16 @@ class Night:
         session, config = self._session, self._session.project.config
         with self.steps.measure("read") as step:
             whole = session.read(session.folder.root / "quarantine" / self.run_id)
-            history = history_as_of(whole, self.cutoff)
+            forgotten = read_forgotten(session.folder.root)
+            history = history_as_of(without_forgotten(whole, forgotten), self.cutoff)
             step.rows = whole.n_interactions
+        self._check_unchanged(whole)
         with self.steps.measure("model"):
             model = session.choose_model(self.cutoff, session.afterwards)
         self._note_inputs(whole, model)
         work = session.folder.work(self.run_id)
         self._prepare(whole, model)
-        forgotten = read_forgotten(session.folder.root)
-        observed = observe(history, model.bundle, config, self.cutoff, forgotten)
+        observed = observe(history_as_of(whole, self.cutoff), model.bundle, config, self.cutoff, forgotten)
         n = observed.table.num_rows
         with self.steps.measure("score") as step:
             store = BucketStore(work / "buckets")
@@ -85,9 +87,22 @@ class Night:
         with self.steps.measure("gates"):
             self._judge(history, whole, model, rows, scored, observed)
         with self.steps.measure("decide"):
+            self._check_unchanged(whole)
+            check_free(session, self.draft, rows.num_rows)
+            session.ledger.check(self.draft, rows)
             write_json(snapshot_cross_lead(history, model.bundle.feature_set, self.cutoff), work / CROSS_LEAD)
             decide(session, self.draft, rows)
         return rows
+
+    def _check_unchanged(self, history: History) -> None:
+        """Tables are read when they are needed, and the plan tells the data by what they were at first."""
+        changed = history.sources_unchanged()
+        if changed:
+            self._session.folder.drop_work(self.run_id)
+            raise DataError(
+                f"the data changed while it was read ({', '.join(changed)}), so that scores could mix two exports; "
+                "nothing was published and the work is thrown away. Run again, after the exports have arrived"
+            )
 
     def _prepare(self, history: History, model: NightModel) -> None:
         """Take up unfinished work of the same plan; other work is thrown away."""
@@ -113,7 +128,7 @@ class Night:
     def _note_inputs(self, history: History, model: NightModel) -> None:
         interactions = (history.counts.get("tables") or {}).get("interactions") or {}
         tables = history.counts.get("tables") or {}
-        knew_later = model.knew_later(self.cutoff, self._session.afterwards)
+        now = self._session.clock()
         self.draft |= {
             "data": {
                 "fingerprint": history.fingerprint,
@@ -125,11 +140,11 @@ class Night:
                 },
             },
             "model": {name: _plain(value) for name, value in asdict(model.identity).items()},
-            "model_knew_later": knew_later,
+            "model_knew_later": model.knew_later(self.cutoff, now),
         }
-        if model.warning is not None:
-            self.draft["warnings"].append(model.warning)
-            self._session.event("doubt", self.run_id, level="warning", message=model.warning)
+        for doubt in model.doubts(self.cutoff, now):
+            self.draft["warnings"].append(doubt)
+            self._session.event("doubt", self.run_id, level="warning", message=doubt)
 
     def _note_scores(
         self, rows: pa.Table, scored: ScoredRows, observed: Observed, model: NightModel, explained: int
@@ -222,6 +237,14 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
+def _is_latest(session: Session, cutoff: datetime) -> bool:
+    """Whether no later night is published; where a damaged manifest keeps that hidden, the night is told of."""
+    try:
+        return session.folder.is_latest(cutoff)
+    except DataError:
+        return True
+
+
 def new_draft(session: Session, run_id: str, cutoff: datetime) -> dict[str, Any]:
     """The manifest of a night of which nothing is known yet but when it is."""
     return {
@@ -234,6 +257,7 @@ def new_draft(session: Session, run_id: str, cutoff: datetime) -> dict[str, Any]
         "finished_at": None,
         "afterwards": session.afterwards,
         "again": session.again,
+        "current": _is_latest(session, cutoff),
         "warnings": [],
         "config_digest": session.project.digest,
         "steps": [],

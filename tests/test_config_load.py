@@ -240,3 +240,27 @@ def test_segments_must_be_declared_attributes() -> None:
 def test_what_the_history_can_fill_passes() -> None:
     parts = {"labels": {"horizons": ["10d"]}, "split": {"test_from": "2024-01-09"}}
     check_against_history(parse_project(with_part(**parts)).config, _history(days=10))
+
+
+def test_a_relative_sqlite_store_starts_from_the_configuration_wherever_one_is(tmp_path, monkeypatch):
+    from convpredict.tracking.store import tracking_uri
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    text = "name: x\nsources: {p: {file: p.csv}}\nhistory: {leads: {source: p}}\ntracking: {uri: URI}\n"
+    path = tmp_path / "project" / "x.yaml"
+    path.parent.mkdir()
+    expected = {
+        "sqlite:///mlflow.db": f"sqlite:///{path.parent}/mlflow.db",
+        "sqlite:////data/mlflow.db": "sqlite:////data/mlflow.db",
+        "http://localhost:5000": "http://localhost:5000",
+    }
+    for uri, resolved in expected.items():
+        path.write_text(text.replace("URI", f"'{uri}'"))
+        for place in (tmp_path, path.parent):
+            monkeypatch.chdir(place)
+            project = load_project(path.relative_to(place))
+            assert tracking_uri(project.config.tracking) == resolved
+    here = load_project(path)
+    path.write_text(text.replace("URI", "'http://localhost:5000'"))
+    assert load_project(path).digest == here.digest
+    assert "_folder" not in load_project(path).config.tracking.model_dump()

@@ -38,7 +38,8 @@ class AgeLimits(Strict):
 
 
 class FreshnessConfig(Strict):
-    """How long the data may have been silent: as a whole (``data``), and single kinds of interactions.
+    """How long the data may have been silent: as a whole (``data``), single kinds of interactions, and leads,
+    conversions and revenue.
 
     A kind is silent where events that should have come by its own past did not: ``days`` back are looked at,
     against ``reference`` before them. ``missing_events`` is the number of events that must be missing by then.
@@ -55,10 +56,12 @@ class GatesConfig(Strict):
     """One entry a gate (docs/reference/gates.md says what each measures)."""
 
     rows: Limits = Limits(warn=0.2, stop=0.5)
+    tables: Limits = Limits(warn=0.02, stop=0.2)
     missing: Limits = Limits(warn=0.1, stop=0.3)
     scores_training: Limits = Limits(warn=0.25, stop=1.0)
     scores_last_night: Limits = Limits(warn=0.1, stop=0.5)
     unknown: Limits = Limits(warn=0.05, stop=0.25)
     freshness: FreshnessConfig = FreshnessConfig()
+    volume: Limits = Limits(warn=0.4, stop=0.7)
     model_age: AgeLimits = AgeLimits(warn=Duration("120d"), stop=Duration("365d"))
     quarantine: Limits = Limits(warn=0.01, stop=0.05)

@@ -85,6 +85,7 @@ def parse_project(
         _apply_override(raw, override)
     raw = _with_scorecard_file(raw, folder, label)
     config = _validate(Config, raw, label)
+    config = config.model_copy(update={"tracking": config.tracking.placed(folder)})
     data_dir = Path(data) if data is not None else folder / config.data
     return Project(config=config, path=path or Path("."), data_dir=data_dir, digest=config_digest(config))
 

@@ -32,7 +32,7 @@ class RetrainConfig(Strict):
 
     ``age`` of the champion; ``drifted_columns``: so many have drifted on the last night; ``realised``: an alarm on
     realised quality stands, or the realised loss is above the promised one. After a training that came to nothing
-    there is none for ``pause``.
+    (not promoted, failed, interrupted) there is none for ``pause``.
     """
 
     age: PositiveDuration | None = Duration("90d")
@@ -43,7 +43,8 @@ class RetrainConfig(Strict):
 
 class MonitoringConfig(Strict):
     """``nights``: how many nights the page shows. ``segments``: by which lead attributes realised quality is watched
-    (default: those of the evaluation, else the first three categories)."""
+    (default: those of the evaluation, else the first three categories): none that is overwritten later, unless its
+    changes are given (``attribute_changes``)."""
 
     nights: Annotated[int, Field(ge=1, le=1000)] = 90
     segments: tuple[str, ...] | None = None

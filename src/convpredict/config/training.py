@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from .base import Duration, Instant, PositiveDuration, Strict
 
@@ -221,7 +222,32 @@ class EvaluationConfig(Strict):
 
 
 class TrackingConfig(Strict):
-    """The MLflow experiment. The URI: MLFLOW_TRACKING_URI, else the one here, else a local SQLite file."""
+    """The MLflow experiment. The URI: MLFLOW_TRACKING_URI, else the one here, else a local SQLite file.
+
+    A SQLite file with a relative path (``sqlite:///mlflow.db``) starts from the folder of the configuration file, as
+    every path there; :meth:`placed` is told which one that is.
+    """
 
     experiment: str | None = None
     uri: str | None = None
+    _folder: Path | None = PrivateAttr(None)
+
+    def placed(self, folder: Path) -> TrackingConfig:
+        """The same, read from a file in this folder; equal to any other in what it says."""
+        placed = self.model_copy()
+        placed._folder = folder
+        return placed
+
+    @property
+    def resolved_uri(self) -> str | None:
+        """The URI with an absolute path, where it is a SQLite file and the folder is known."""
+        prefix = "sqlite:///"
+        path = (self.uri or "").removeprefix(prefix)
+        if (
+            self.uri is None
+            or self._folder is None
+            or not self.uri.startswith(prefix)
+            or path[:1] in ("", "/", ":")
+        ):
+            return self.uri
+        return f"{prefix}{self._folder.absolute() / path}"

@@ -44,7 +44,7 @@ def tracking_uri(config: TrackingConfig | None = None) -> str:
     >>> uri == os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///other.db")
     True
     """
-    return os.environ.get("MLFLOW_TRACKING_URI") or (config.uri if config else None) or DEFAULT_URI
+    return os.environ.get("MLFLOW_TRACKING_URI") or (config.resolved_uri if config else None) or DEFAULT_URI
 
 
 def connect(uri: str) -> MlflowClient:

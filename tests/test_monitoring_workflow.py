@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from convpredict.cli import app
 from convpredict.config.base import Duration
-from convpredict.errors import NotEnoughDataError, PromotionError
+from convpredict.errors import NotEnoughDataError, PromotionError, RegistryError
 from convpredict.workflows import PromotionRun, TrainingRun, monitor, nightly, retrain_if
 from convpredict.workflows.monitoring import challenge, why_paused
 from nightly_project import make_project
@@ -115,13 +115,31 @@ class TestChallenge:
         assert "Version 2" in why_paused(state, self.manifest, self.pause, LATER)
         assert why_paused(state, {"model": {"version": "2"}}, self.pause, LATER) is None
 
-    def test_a_training_that_fails_leaves_no_trace_that_would_stop_the_next(self, tmp_path):
-        def fail():
-            raise NotEnoughDataError("too few")
+    @pytest.mark.parametrize("error", [NotEnoughDataError("too few"), MemoryError(), KeyboardInterrupt()])
+    def test_a_training_that_fails_is_not_tried_again_every_night(self, tmp_path, error):
+        state = tmp_path / "retrain.json"
 
-        with pytest.raises(NotEnoughDataError):
-            challenge(tmp_path / "retrain.json", LATER, ("age: old.",), fail, lambda version: None)
-        assert list(tmp_path.iterdir()) == []
+        def fail():
+            assert why_paused(state, self.manifest, self.pause, LATER), "a kill must leave the same trace"
+            raise error
+
+        with pytest.raises(type(error)):
+            challenge(state, LATER, ("age: old.",), fail, lambda version: None)
+        told = why_paused(state, self.manifest, self.pause, LATER + timedelta(days=6))
+        assert "a training was begun" in told
+        assert "before 2025-10-26 00:00" in told
+        assert why_paused(state, self.manifest, self.pause, LATER + timedelta(days=7)) is None
+
+    def test_a_promotion_that_fails_pauses_and_names_the_version(self, tmp_path):
+        def fail(version):
+            raise RegistryError("the registry does not answer")
+
+        state = tmp_path / "retrain.json"
+        with pytest.raises(RegistryError):
+            challenge(state, LATER, ("age: old.",), lambda: self.trained(tmp_path), fail)
+        told = why_paused(state, self.manifest, self.pause, LATER)
+        assert "the promotion of version 2 was begun" in told
+        assert "'convpredict promote'" in told
 
 
 def test_without_nights_there_is_nothing_to_watch(tmp_path, project):

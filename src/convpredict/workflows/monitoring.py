@@ -194,11 +194,18 @@ def challenge(
     make: Callable[[], TrainingRun],
     promote: Callable[[str | None], PromotionRun],
 ) -> RetrainRun:
-    """Train, try to promote what was registered, and keep in the file ``state`` what became of it."""
+    """Train, try to promote what was registered, and keep in the file ``state`` what became of it.
+
+    That it is tried is written first: whatever ends it (an error, a signal, too little memory) leaves ``failed``
+    there, which pauses further trainings as a challenger that was not promoted does.
+    """
     from ..files import write_json
 
+    tried = {"tried_at": now.isoformat(), "reasons": list(reasons)}
+    write_json({**tried, "outcome": "failed"}, state)
     trained = make()
-    tried = {"tried_at": now.isoformat(), "reasons": list(reasons), "folder": str(trained.folder)}
+    tried |= {"folder": str(trained.folder)}
+    write_json({**tried, "outcome": "failed", "version": trained.version}, state)
     try:
         promoted = promote(trained.version)
     except PromotionError as error:
@@ -223,6 +230,14 @@ def why_paused(state: Path, manifest: Mapping[str, Any], pause: Duration, now: d
         return None
     if not until - timedelta(microseconds=pause.microseconds) <= now < until:
         return None
+    if last.get("outcome") == "failed":
+        version = last.get("version")
+        what = f"the promotion of version {version}" if version else "a training"
+        return (
+            f"For such reasons {what} was begun and came to no end; no further training before "
+            f"{until:%Y-%m-%d %H:%M} UTC (monitoring.retrain.pause). Once the cause is mended, run 'convpredict "
+            f"{'promote' if version else 'train'}', or delete '{state}' to let the rule try at once."
+        )
     if last.get("outcome") == "not promoted":
         return (
             "A challenger was trained for such reasons and not promoted; no further one before "
@@ -265,16 +280,13 @@ def _write_reports(
 def _bundle(project: Project, manifest: Mapping[str, Any]) -> Bundle | None:
     """The bundle of a night's model, from the registry; None where it is not there, or another one by now."""
     from ..errors import RegistryError
-    from ..models.bundle import load_bundle
     from ..tracking.registry import get_model
 
     model = manifest.get("model") or {}
     if not model.get("version"):
         return None
     try:
-        bundle = load_bundle(
-            get_model(project.config.name, model["version"], project.config.tracking).bundle_folder
-        )
+        bundle = get_model(project.config.name, model["version"], project.config.tracking).load()
     except (RegistryError, BundleError, DataError):
         return None
     return bundle if bundle.digest == model.get("digest") else None

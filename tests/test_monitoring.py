@@ -6,6 +6,8 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.integrate import trapezoid
 from scipy.stats import gamma, poisson
 
@@ -17,10 +19,12 @@ from convpredict.monitoring.changes import judge_changes
 from convpredict.monitoring.drift import judge_drift
 from convpredict.monitoring.outcomes import due_nights, recording_delays, settling_delay
 from convpredict.monitoring.realised import judge_leads, pool, ratio
+from convpredict.monitoring.segments import SegmentValues
 from convpredict.monitoring.sequential import FACTORS, evidence_of_change, judge_change
+from convpredict.monitoring.weights import weighted
 from convpredict.scoring.ledger.index import LedgerRun
 from convpredict.scoring.nightly.facts import ModelIdentity
-from factories import day, make_history
+from factories import day, make_history, to_us
 
 
 def likelihood(observed, expected, prior, factors):
@@ -278,7 +282,6 @@ def test_a_night_is_due_once_its_horizon_and_the_delay_have_passed():
     runs = [run_of(1, 0), run_of(2, 1), run_of(3, 20)]
     due = due_nights(runs, set(), day(8), NONE_LATE)
     assert [(night.run.run_id, str(night.horizon)) for night in due] == [("demo-0", "7d"), ("demo-1", "7d")]
-    assert [night.weight for night in due] == pytest.approx([1 / 7, 1.0])
     delayed = due_nights(runs, set(), day(8), np.array([MICROSECONDS_PER_DAY // 2]))
     assert [night.run.run_id for night in delayed] == ["demo-0"]
     left = due_nights(runs, {due[0].key}, day(40), NONE_LATE)
@@ -294,4 +297,66 @@ def test_of_a_cutoff_that_was_published_twice_the_last_counts_and_a_back_fill_th
     runs = [run_of(1, 0), run_of(3, 0, suffix="-2"), run_of(2, 5, knew_later=True)]
     due = due_nights(runs, set(), day(14), NONE_LATE)
     assert [(night.run.run_id, night.horizon) for night in due] == [("demo-0-2", Duration("7d"))]
-    assert due[0].weight == 1.0
+
+
+def judged_on(*days, horizon="7d"):
+    return [{"cutoff": day(k).isoformat(), "horizon": horizon} for k in days]
+
+
+def weights_of(judged, published=()):
+    return [night["weight"] for night in weighted(judged, published)]
+
+
+def test_a_night_weighs_the_time_to_the_next_one():
+    assert weights_of(judged_on(0, 1, 20)) == pytest.approx([1 / 7, 1.0, 1.0])
+    assert weights_of(judged_on(0), [(day(3), ("p_convert_7d",))]) == pytest.approx([3 / 7])
+    assert weights_of(judged_on(0), [(day(3), None)]) == pytest.approx([3 / 7])
+    assert weights_of(judged_on(0), [(day(3), ("p_convert_30d",))]) == [1.0]
+    assert weights_of(judged_on(0), [(day(0), None)]) == [1.0], "a night again is no other night"
+    frozen = [{**night, "weight": 1.0} for night in judged_on(0, 1)]
+    assert weights_of(frozen) == pytest.approx([1 / 7, 1.0]), "what former reports kept is made anew"
+    assert weighted(judged_on(0, 3), [])[0] == {**judged_on(0)[0], "weight": pytest.approx(3 / 7)}
+
+
+@given(
+    st.lists(st.integers(0, 60), min_size=1, max_size=20, unique=True),
+    st.lists(st.integers(0, 60), max_size=40),
+)
+def test_nights_in_between_never_make_a_stretch_count_more_than_it_is_long(first, later):
+    """Weights times the horizon sum up to the days that the nights cover, however the nights came to be."""
+    nights = sorted({*first, *later})
+    covered = len({each for night in nights for each in range(night, night + 7)})
+    assert 7 * sum(weights_of(judged_on(*nights))) == pytest.approx(covered)
+    shuffled = judged_on(*first, *(night for night in nights if night not in first))
+    assert 7 * sum(weights_of(shuffled)) == pytest.approx(covered)
+
+
+class TestSegmentValues:
+    """A lead of 'fair' that becomes one of 'web' on day 10, which is written on day 12."""
+
+    history = make_history(
+        [
+            ("a", day(0), None, {"channel": "fair", "size": 5.0, "due": day(3)}),
+            ("b", day(0), None, {"channel": None, "size": None, "due": None}),
+        ],
+        attribute_changes=[
+            ("a", "channel", "web", day(10), day(12)),
+            ("a", "size", "7", day(10), None),
+            ("b", "channel", "(other)", day(10), None),
+        ],
+        lead_attributes={"channel": "category", "size": "number", "due": "time"},
+    )
+
+    def at(self, name, cutoff):
+        return SegmentValues.of(self.history, name).at(np.array([0, 1]), to_us(day(cutoff))).tolist()
+
+    def test_it_is_the_one_visible_at_the_cutoff(self):
+        assert self.at("channel", 12) == ["fair", "(other)"]
+        assert self.at("channel", 10) == ["fair", None]
+        assert self.at("channel", 13) == ["web", "(other)"]
+
+    def test_numbers_and_times_can_be_segments_too(self):
+        assert self.at("size", 10) == [5.0, pytest.approx(np.nan, nan_ok=True)]
+        assert self.at("size", 11)[0] == 7.0
+        assert self.at("due", 3) == [None, None]
+        assert self.at("due", 4) == ["2024-01-04T00:00:00.000000", None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -116,10 +117,10 @@ def test_each_night_judges_only_what_became_settled_since(year):
     every = [key for own in judged for key in own]
     assert len(every) == len(set(every))
     first = reports[1].judged[0]
-    assert (first["expected"], first["observed"], first["leads"], first["weight"]) == (30.0, 30, 120, 1.0)
+    assert (first["expected"], first["observed"], first["leads"]) == (30.0, 30, 120)
     assert first["segments"]["channel"] == {"fair": [60, 15.0, 15], "web": [60, 15.0, 15]}
-    month = reports[6].judged[1]
-    assert month["weight"] == pytest.approx(7 / 30)
+    month = reports[7].realised["30d"]
+    assert (month["nights"], month["expected"]) == (3, pytest.approx(3 * 7 / 30 * 120 * 0.26))
 
 
 def test_a_halved_channel_alarms_soon_and_the_other_one_does_not(year):
@@ -173,6 +174,97 @@ def test_no_lead_is_named_in_reports_or_page(year):
     for path in (*(year / "monitoring").iterdir(),):
         assert SECRET not in path.read_text(encoding="utf-8")
     assert page == year / "monitoring" / "index.html"
+
+
+def filled_in(number):
+    """The manifest of a night between the weekly ones, on day ``number``."""
+    cutoff = day(number)
+    return manifest_of(0) | {
+        "run_id": f"demo-{cutoff:%Y%m%dT%H%M%SZ}",
+        "cutoff": cutoff.isoformat(),
+        "data": {"known_until": cutoff.isoformat()},
+    }
+
+
+def test_nights_that_are_filled_in_later_do_not_count_their_conversions_twice(history, tmp_path):
+    """Weekly nights are judged one by one; then daily nights in between are published.
+
+    On days 0 to 2 of a week 30 conversions are promised, later 22.5: of those leads that have not converted yet.
+    """
+    run_weeks(tmp_path, history, range(6))
+    weekly = read_reports(tmp_path)[-1].realised["7d"]
+    assert (weekly["nights"], weekly["expected"], weekly["observed"]) == (5, 150.0, 150.0)
+    for number in range(1, 28):
+        if number % 7:
+            manifest = filled_in(number)
+            publish(tmp_path, manifest, number // 7)
+            monitor_night(tmp_path, manifest, PROFILE, history, Ledger(tmp_path / "ledger"), WATCH)
+    manifest = manifest_of(5)
+    report = monitor_night(tmp_path, manifest, PROFILE, history, Ledger(tmp_path / "ledger"), WATCH)
+    filled = report.realised["7d"]
+    assert filled["nights"] == 5 + 24
+    assert filled["expected"] == pytest.approx(4 * (3 * 30 + 4 * 22.5) / 7 + 30)
+    assert filled["observed"] == pytest.approx(4 * 3 * 30 / 7 + 30)
+    overall = next(change for change in report.changes if not change["attribute"])
+    assert overall["expected"] <= filled["expected"]
+    assert f"{filled['expected']:.1f}" in render_page(read_manifests(tmp_path), read_reports(tmp_path))
+
+
+def test_a_night_published_again_counts_once(year, history, tmp_path):
+    """Week 2 is published twice before it is judged, week 1 once more after it was."""
+    run_weeks(tmp_path, history, range(3))
+    for week, weeks in ((2, range(3, 4)), (1, range(4, 6))):
+        manifest = manifest_of(week, again="a mistake")
+        manifest["run_id"] += "-2"
+        publish(tmp_path, manifest, week)
+        monitor_night(tmp_path, manifest, PROFILE, history, Ledger(tmp_path / "ledger"), WATCH)
+        run_weeks(tmp_path, history, weeks)
+    again, once = read_reports(tmp_path), read_reports(year)[5]
+    assert [report.run_id[-2:] for report in again].count("-2") == 2
+    assert again[-1].realised == once.realised
+    assert again[-1].changes == once.changes
+    judged = {entry["cutoff"]: entry["run_id"] for report in again for entry in report.judged}
+    assert judged[day(14).isoformat()].endswith("-2")
+    pooled = again[-1].realised["7d"]
+    assert f"Within 7d, {pooled['nights']} nights" in render_page(read_manifests(tmp_path), again)
+
+
+def test_a_night_published_again_with_mended_data_judges_anew(history, tmp_path):
+    """The conversions were missing on the night of week 1; it is published again once they are there."""
+    run_weeks(tmp_path, history, [0])
+    run_weeks(tmp_path, replace(history, conversions=history.conversions.slice(0, 0)), [1])
+    assert read_reports(tmp_path)[-1].realised["7d"]["observed"] == 0
+    manifest = manifest_of(1, again="the conversions were missing")
+    manifest["run_id"] += "-2"
+    publish(tmp_path, manifest, 1)
+    monitor_night(tmp_path, manifest, PROFILE, history, Ledger(tmp_path / "ledger"), WATCH)
+    run_weeks(tmp_path, history, [2])
+    after = read_reports(tmp_path)[-1].realised["7d"]
+    assert (after["nights"], after["expected"], after["observed"]) == (2, 60.0, 60.0)
+
+
+def test_segments_are_by_the_value_at_the_night(history, tmp_path):
+    """The fair's leads of week 1 go to a partner before the night; whoever converts is a 'customer' from then on."""
+    ids = history.leads["lead_id"].to_pylist()
+    moved = [row for row, lead in enumerate(ids) if lead.startswith(f"{SECRET}-01-fair")]
+    bought = history.conversions["lead_row"].to_pylist()
+    at = [day(6.5)] * len(moved) + history.conversions["converted_at"].to_pylist()
+    changes = {
+        "lead_row": moved + bought,
+        "attribute": ["channel"] * len(at),
+        "value": ["partner"] * len(moved) + ["customer"] * len(bought),
+        "valid_from": at,
+        "recorded_at": at,
+    }
+    changed = replace(history, attribute_changes=pa.table(changes, schema=history.attribute_changes.schema))
+    run_weeks(tmp_path, changed, range(4))
+    judged = [entry for report in read_reports(tmp_path) for entry in report.judged]
+    web, other = [60, 15.0, 15], [60, 15.0, 15]
+    assert [entry["segments"]["channel"] for entry in judged] == [
+        {"fair": other, "web": web},
+        {"partner": other, "web": web},
+        {"fair": other, "web": web},
+    ]
 
 
 def test_nights_whose_model_knew_later_are_never_judged(history, tmp_path):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..config.base import Duration
 from ..config.monitoring import MonitoringConfig
@@ -17,6 +16,7 @@ from ..history.history import History
 from ..models.profile import Profile, ProfileCounts
 from ..scoring.ledger.ledger import Ledger
 from ..training.as_of import history_as_of
+from ..training.lead_times import to_microseconds
 from ..training.outcomes import OutcomeKind
 from .alarms import standing_alarms
 from .changes import judge_changes
@@ -24,6 +24,8 @@ from .drift import DAYS_PER_MONTH, ColumnDrift, judge_drift
 from .outcomes import DueNight, due_nights, judged_rows, recording_delays
 from .realised import judge_leads, pool
 from .reports import NightReport, judged_before, parse_instant, read_reports
+from .segments import SegmentValues, segment_values
+from .weights import weighted
 
 TOP_SHARES = (0.01, 0.05, 0.10, 0.20)
 _NIGHTS_LOOKED_AT = 30
@@ -54,7 +56,8 @@ def monitor_night(
 
     Everything is judged as it was known at the night's cutoff (or where the data ended before it), whatever
     ``history`` knows beyond: the same night gives the same report at any time, as long as reports of earlier nights
-    are there. Costs about the scores of one past night per horizon.
+    are there, no earlier night is filled in, and what carries no date in the history stays as it is (attributes
+    without a history of changes). Costs about the scores of one past night per horizon.
 
     Parameters
     ----------
@@ -77,9 +80,10 @@ def monitor_night(
     delays = recording_delays(known, as_of, watch.outcome)
     past = judged_before(earlier)
     due = due_nights(ledger.runs(), past.keys(), as_of, delays)
-    judge = _Judge(known, ledger, watch)
+    judge = _Judge(known, ledger, watch, segment_values(known, watch.segments) if due else {})
     fresh = [judge.entry(night) for night in due]
-    judged = [*past.values(), *fresh]
+    published = [(run.cutoff, run.probability_columns) for run in ledger.runs() if not run.model_knew_later]
+    judged = weighted([*past.values(), *fresh], published)
     gap = _gap_days(ledger, cutoff)
     model = str((manifest.get("model") or {}).get("digest", ""))
     drift = _drift(folder, manifest, profile, watch, gap, shared)
@@ -127,26 +131,21 @@ class _Judge:
     history: History = field(repr=False)
     ledger: Ledger
     watch: Watch
-    values: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+    values: Mapping[str, SegmentValues] = field(repr=False)
 
     def entry(self, night: DueNight) -> dict[str, Any]:
         """Counts of one night and horizon, for the report."""
         rows = judged_rows(self.history, self.ledger, night, self.watch.outcome)
-        segments = {name: self._values(name)[rows.lead_row] for name in self.watch.segments}
+        cutoff = to_microseconds(night.run.cutoff)
+        segments = {name: values.at(rows.lead_row, cutoff) for name, values in self.values.items()}
         return {
             "run_id": night.run.run_id,
             "cutoff": night.run.cutoff.isoformat(),
             "horizon": str(night.horizon),
             "model": night.run.model.digest,
-            "weight": night.weight,
             "unknown": rows.unknown,
             **judge_leads(rows.label, rows.p, segments, self.watch.top_shares),
         }
-
-    def _values(self, name: str) -> NDArray[Any]:
-        if name not in self.values:
-            self.values[name] = np.asarray(self.history.leads[name].to_pandas(), dtype=object)
-        return self.values[name]
 
 
 def _drift(

@@ -19,6 +19,7 @@ from ..scoring.ledger.ledger import Ledger
 from ..training.labels import label_column, label_observations
 from ..training.lead_times import microseconds_of, to_microseconds
 from ..training.outcomes import OutcomeKind
+from .weights import PREFIX
 
 if TYPE_CHECKING:
     from ..scoring.ledger.index import LedgerRun
@@ -29,20 +30,14 @@ RECORDED_SHARE = 0.99
 LONGEST_DELAY_DAYS = 30
 _LEARNT_DAYS = 365
 _FEWEST = 20
-_PREFIX = "p_convert_"
 
 
 @dataclass(frozen=True)
 class DueNight:
-    """A published night whose outcomes within ``horizon`` are settled; ``weight`` counts each conversion once.
-
-    Nights that lie closer together than the horizon see the same conversions. A night's weight is the time to the next
-    one, as a share of the horizon, at most 1.
-    """
+    """A published night whose outcomes within ``horizon`` are settled."""
 
     run: LedgerRun = field(repr=False)
     horizon: Duration
-    weight: float
 
     @property
     def key(self) -> tuple[str, str]:
@@ -116,10 +111,9 @@ def due_nights(
         if not run.model_knew_later and to_microseconds(run.cutoff) < now:
             latest[run.cutoff] = run
     cutoffs = sorted(latest)
-    following = dict(zip(cutoffs, [*cutoffs, as_of][1:], strict=True))
     done = set(judged)
     horizons = {
-        column: Duration(column.removeprefix(_PREFIX))
+        column: Duration(column.removeprefix(PREFIX))
         for run in latest.values()
         for column in run.probability_columns
     }
@@ -131,9 +125,7 @@ def due_nights(
         for column in latest[cutoff].probability_columns:
             if to_microseconds(cutoff) + settled[column] > now:
                 continue
-            horizon = horizons[column]
-            gap = to_microseconds(following[cutoff]) - to_microseconds(cutoff)
-            night = DueNight(latest[cutoff], horizon, min(1.0, gap / horizon.microseconds))
+            night = DueNight(latest[cutoff], horizons[column])
             if night.key not in done:
                 found.append(night)
     return sorted(found, key=lambda night: (night.horizon.microseconds, night.run.cutoff))
@@ -143,7 +135,7 @@ def judged_rows(
     history: History, ledger: Ledger, night: DueNight, outcome: OutcomeKind = "conversion"
 ) -> JudgedRows:
     """The scores of a night beside what became of its leads, as far as ``history`` (cut at the instant) knows."""
-    column = f"{_PREFIX}{night.horizon}"
+    column = f"{PREFIX}{night.horizon}"
     rows = ledger.read(run_ids=[night.run.run_id], columns=["lead_id", column])
     place = pc.index_in(rows["lead_id"].combine_chunks(), history.leads["lead_id"].combine_chunks())
     there = place.is_valid().to_numpy(zero_copy_only=False)

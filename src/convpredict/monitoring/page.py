@@ -30,6 +30,7 @@ from . import page_charts as charts
 from .alarms import CALIBRATED
 from .realised import pool
 from .reports import FOLDER, NightReport, judged_before, parse_instant, read_manifests, read_reports
+from .weights import published_nights, weighted
 
 PAGE = "index.html"
 MOST_POINTS = 13
@@ -68,7 +69,8 @@ def render_page(
     style = _asset("evaluation/report", "report.css") + "\n" + _asset("monitoring", "monitoring.css")
     script = _asset("evaluation/report", "report.js")
     first = shown[0]["cutoff"] if shown else None
-    judged = [entry for entry in judged_before(reports).values() if first is None or _after(entry, first)]
+    judged = weighted(list(judged_before(reports).values()), published_nights(manifests))
+    judged = [entry for entry in judged if first is None or _after(entry, first)]
     context: View = {
         "name": name or (str(shown[-1]["name"]) if shown else "nights"),
         "style": Markup(style),

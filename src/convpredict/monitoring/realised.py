@@ -74,9 +74,10 @@ def _by_value(values: NDArray[Any], label: Floats, p: Floats) -> dict[str, list[
 def pool(nights: Sequence[Mapping[str, Any]], confidence: float) -> dict[str, Any]:
     """Judged nights of one horizon together, each conversion counted once by the nights' weights.
 
-    ``nights`` are results of :func:`judge_leads` with ``weight``. The intervals take the weighted number of
-    conversions for a Poisson count: with overlapping nights a little too wide, never too narrow. ``loss`` and
-    ``promised_loss`` are per lead; ``loss_excess`` is how many standard deviations the one lies above the other.
+    ``nights`` are results of :func:`judge_leads` that :func:`.weights.weighted` gave a ``weight``. The intervals take
+    the weighted number of conversions for a Poisson count: with overlapping nights a little too wide, never too
+    narrow. ``loss`` and ``promised_loss`` are per lead; ``loss_excess`` is how many standard deviations the one lies
+    above the other.
     """
     weight = np.array([float(night["weight"]) for night in nights])
     total = {

@@ -117,12 +117,18 @@ def read_manifests(folder: Path) -> list[dict[str, Any]]:
 
 
 def judged_before(reports: Iterable[NightReport]) -> dict[tuple[str, str], dict[str, Any]]:
-    """All judged nights of some reports by cutoff and horizon; what two reports judged counts as the first says."""
-    kept: dict[tuple[str, str], dict[str, Any]] = {}
+    """All judged nights of some reports (in order) by cutoff and horizon, each once.
+
+    What two reports judged counts as the first says; of the reports of one cutoff, that is of a night that was
+    published again, as the last says: the data of the first may have been wrong.
+    """
+    kept: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
     for report in reports:
         for entry in report.judged:
-            kept.setdefault((entry["cutoff"], entry["horizon"]), dict(entry))
-    return kept
+            key = entry["cutoff"], entry["horizon"]
+            if key not in kept or kept[key][0] == report.cutoff:
+                kept[key] = report.cutoff, dict(entry)
+    return {key: entry for key, (_, entry) in kept.items()}
 
 
 def parse_instant(text: Any) -> datetime:

@@ -43,8 +43,17 @@ def without(times: np.ndarray, first_day: float, days: float) -> np.ndarray:
     return times[(times < begin) | (times >= begin + int(days * _DAY))]
 
 
-def history_of(kinds: Mapping[str, np.ndarray], *, late: Mapping[str, int] | None = None) -> History:
-    """A history of one lead and the events of each kind, recorded ``late`` microseconds after they occurred."""
+def history_of(
+    kinds: Mapping[str, np.ndarray],
+    *,
+    late: Mapping[str, int] | None = None,
+    leads: np.ndarray | None = None,
+    conversions: np.ndarray | None = None,
+    revenue: np.ndarray | None = None,
+    recorded: int | None = None,
+) -> History:
+    """A history of the events of each kind, recorded ``late`` microseconds after they occurred, and of ``leads``,
+    ``conversions`` and ``revenue`` at the times given (one lead without); the latter two ``recorded`` µs later."""
     occurred = np.concatenate([*kinds.values(), np.zeros(0, np.int64)]).astype(np.int64)
     names = np.repeat(list(kinds), [len(times) for times in kinds.values()]) if kinds else np.zeros(0, str)
     delay = np.array([(late or {}).get(name, 0) for name in names], np.int64)
@@ -57,14 +66,33 @@ def history_of(kinds: Mapping[str, np.ndarray], *, late: Mapping[str, int] | Non
             "kind": pa.array(names.tolist(), pa.string()),
         }
     )
-    leads = pa.table(
+    created = leads if leads is not None else np.array([microseconds(START)])
+    lead_table = pa.table(
         {
-            "lead_id": pa.array([1]),
-            "created_at": pa.array([microseconds(START)]).cast(TIMESTAMP),
-            "lost_at": pa.array([None], TIMESTAMP),
+            "lead_id": pa.array(np.arange(len(created)) + 1),
+            "created_at": _instants(created),
+            "lost_at": pa.nulls(len(created), TIMESTAMP),
         }
     )
-    return History.trusted(leads, interactions, known_until=CUTOFF)
+    return History.trusted(
+        lead_table,
+        interactions,
+        conversions=_records("converted_at", conversions, recorded),
+        revenue=_records("occurred_at", revenue, recorded),
+        known_until=CUTOFF,
+    )
+
+
+def _instants(times: np.ndarray) -> pa.Array:
+    return pa.array(times, pa.int64()).cast(TIMESTAMP)
+
+
+def _records(column: str, times: np.ndarray | None, recorded: int | None) -> pa.Table | None:
+    if times is None:
+        return None
+    known = pa.nulls(len(times), TIMESTAMP) if recorded is None else _instants(times + recorded)
+    rows = pa.array(np.arange(len(times)), pa.int32())
+    return pa.table({"lead_row": rows, column: _instants(times), "recorded_at": known})
 
 
 def usual_kinds(seed: int = 1) -> dict[str, np.ndarray]:
@@ -75,6 +103,11 @@ def usual_kinds(seed: int = 1) -> dict[str, np.ndarray]:
         "visit": stream(90, seed + 2),
         "webinar": stream(0.15, seed + 3),
     }
+
+
+def usual_tables(seed: int = 11) -> dict[str, np.ndarray]:
+    """Leads, conversions and revenue as they come every week."""
+    return {"leads": stream(6, seed), "conversions": stream(1.5, seed + 1), "revenue": stream(3, seed + 2)}
 
 
 COLUMNS = (
@@ -109,6 +142,11 @@ def counts(rows: int = 1_000, **replaced: list[int]) -> ProfileCounts:
     )
 
 
+def validation(**accepted: int) -> dict[str, Any]:
+    """The report of a validation that accepted so many rows of each table."""
+    return {"tables": {name: {"accepted": rows, "quarantined": {}} for name, rows in accepted.items()}}
+
+
 def manifest(*, leads: int = 1_000, days_ago: float = 1.0, **more: Any) -> dict[str, Any]:
     """The manifest of the last published night."""
     return {
@@ -118,7 +156,7 @@ def manifest(*, leads: int = 1_000, days_ago: float = 1.0, **more: Any) -> dict[
         "model": {"name": "demo", "version": "3", "digest": "d" * 64},
         "counts": counts(leads).to_dict(),
         "expected_conversions": leads * 0.05,
-        "data": {"counts": {}, "quarantine": {}},
+        "data": {"counts": {"leads": 1_500}, "quarantine": {}},
         **more,
     }
 
@@ -147,7 +185,7 @@ def night(
         "probability_column": "p_convert_30d",
         "counts": counts(leads),
         "profile": PROFILE,
-        "validation": {"tables": {"interactions": {"accepted": 10_000, "quarantined": {}}}},
+        "validation": validation(interactions=10_000, leads=1_510),
         "excluded": {"converted": 12, "too_old": 0},
         "last": manifest(),
         "known_kinds": ("call", "mail", "visit", "webinar"),

@@ -19,7 +19,17 @@ from convpredict.errors import DataError
 from convpredict.history.history import History
 from convpredict.scoring.gates import GATES, judge_gates, stopping
 from convpredict.scoring.nightly.facts import GateResult, ModelIdentity, NightFacts
-from nights import CUTOFF, counts, history_of, manifest, night, stream, usual_kinds
+from nights import (
+    CUTOFF,
+    counts,
+    history_of,
+    manifest,
+    night,
+    stream,
+    usual_kinds,
+    usual_tables,
+    validation,
+)
 
 DEFAULTS = GatesConfig()
 
@@ -40,7 +50,7 @@ HALVED = [500, 300, 100, 50, 50, 0, 0, 0, 0, 0]
 @pytest.fixture(scope="module")
 def usual() -> History:
     """A history in which all goes on as ever."""
-    return history_of(usual_kinds())
+    return history_of(usual_kinds(), **usual_tables())
 
 
 def judged(facts: NightFacts, gate: str, config: GatesConfig = DEFAULTS) -> GateResult:
@@ -51,6 +61,11 @@ def judged(facts: NightFacts, gate: str, config: GatesConfig = DEFAULTS) -> Gate
 def table(bad: int, accepted: int = 10_000, reason: str = "unknown lead") -> dict[str, Any]:
     """What validation tells of the interactions."""
     return {"tables": {"interactions": {"accepted": accepted, "quarantined": {reason: bad} if bad else {}}}}
+
+
+def before(**rows: int) -> dict[str, Any]:
+    """The manifest of a last published night that had read so many rows of each table."""
+    return manifest(data={"counts": rows, "quarantine": {}})
 
 
 def test_on_a_usual_night_every_gate_passes(usual: History) -> None:
@@ -181,10 +196,66 @@ CASES = [
         119,
         ["known until"],
     ),
+    (
+        "tables",
+        {"last": before(conversions=105), "validation": validation(conversions=0)},
+        "stop",
+        1.0,
+        [
+            "conversions has 0 rows, 100% fewer than the 105",
+            "1 day before",
+            "always stops",
+            "waiver of 'tables'",
+        ],
+    ),
+    (
+        "tables",
+        {"last": before(revenue=1), "validation": validation(revenue=0)},
+        "stop",
+        1.0,
+        ["always stops"],
+    ),
+    (
+        "tables",
+        {"last": before(revenue=300), "validation": validation(leads=10)},
+        "stop",
+        1.0,
+        ["no longer declared"],
+    ),
+    (
+        "tables",
+        {
+            "last": before(leads=1_000, interactions=30_000),
+            "validation": validation(leads=970, interactions=20_000),
+        },
+        "stop",
+        0.333,
+        ["interactions has 20,000 rows, 33.3% fewer than the 30,000", "leads has 970 rows, 3% fewer", "20%"],
+    ),
+    ("tables", {"last": before(leads=1_000), "validation": validation(leads=970)}, "warn", 0.03, ["2%"]),
+    ("tables", {"last": before(leads=1_000), "validation": validation(leads=985)}, "pass", 0.015, []),
+    ("tables", {"last": before(revenue=20), "validation": validation(revenue=16)}, "pass", 0.0, []),
+    ("tables", {"last": before(revenue=20), "validation": validation(revenue=15)}, "stop", 0.25, []),
+    (
+        "tables",
+        {"last": before(leads=100), "validation": validation(leads=301)},
+        "warn",
+        2.01,
+        ["three times"],
+    ),
+    ("tables", {"last": before(leads=100), "validation": validation(leads=299)}, "pass", 0.0, []),
+    ("tables", {"last": before(leads=5), "validation": validation(leads=90)}, "pass", 0.0, []),
+    (
+        "tables",
+        {"last": before(leads=5, revenue=0), "validation": validation(leads=5, revenue=9)},
+        "pass",
+        0.0,
+        [],
+    ),
     ("quarantine", {"validation": table(200)}, "warn", 0.0196, ["1.96% of 10,200 rows of interactions"]),
     ("quarantine", {"validation": table(1_000)}, "stop", 0.0909, ["9.09%", "5%"]),
     ("quarantine", {"validation": table(1_000), "max_bad_share": 0.1}, "warn", 0.0909, ["9.09%"]),
-    ("quarantine", {"validation": table(1_200), "max_bad_share": 0.1}, "stop", 0.1071, ["10.71%", "10%"]),
+    ("quarantine", {"validation": table(1_200), "max_bad_share": 0.1}, "stop", 0.1071, ["10.7%", "10%"]),
     ("quarantine", {"validation": table(90)}, "pass", 0.0089, []),
     ("quarantine", {"validation": table(1_000, reason="after known_until")}, "pass", 0.0, ["no row"]),
     ("quarantine", {"validation": table(4, accepted=6)}, "pass", 0.0, []),
@@ -250,6 +321,9 @@ def test_a_gate_warns_stops_or_passes(
             "back-fill",
         ),
         ("quarantine", {"validation": {}}, "no report"),
+        ("tables", {"last": None}, "first night"),
+        ("tables", {"last": manifest(data={})}, "counted no rows"),
+        ("tables", {"last": before(leads=0)}, "counted no rows"),
     ],
 )
 def test_what_cannot_be_judged_says_why(usual: History, gate: str, given_: dict[str, Any], why: str) -> None:
@@ -283,7 +357,9 @@ def test_without_limits_a_gate_is_off_but_for_a_night_without_leads(usual: Histo
         scores_training=off,
         scores_last_night=off,
         unknown=off,
+        tables=off,
         freshness=FreshnessConfig(data=AgeLimits(), missing_events=off),
+        volume=off,
         model_age=AgeLimits(),
         quarantine=off,
     )
@@ -292,6 +368,8 @@ def test_without_limits_a_gate_is_off_but_for_a_night_without_leads(usual: Histo
     assert all("switched off" in result.message for result in results)
     empty = judge_gates(night(history=usual, leads=0, counts=counts(0)), config)
     assert [result.gate for result in stopping(empty)] == ["rows"]
+    emptied = judge_gates(night(history=usual, validation=validation(leads=0)), config)
+    assert [result.gate for result in stopping(emptied)] == ["tables"]
 
 
 def test_a_limit_that_is_reached_counts_and_one_may_stand_alone(usual: History) -> None:
@@ -324,7 +402,8 @@ def test_a_gate_that_fails_itself_stops_and_the_others_go_on(usual: History, err
         result.gate: result for result in judge_gates(night(history=usual, validation=Broken()), DEFAULTS)
     }
     assert list(results) == list(GATES)
-    assert [gate for gate, result in results.items() if result.verdict != "pass"] == ["quarantine"]
+    # Both gates that read the report of the validation
+    assert [gate for gate, result in results.items() if result.verdict != "pass"] == ["tables", "quarantine"]
     result = results["quarantine"]
     assert (result.verdict, result.details["failed"]) == ("stop", True)
     assert "'quarantine' failed itself" in result.message
@@ -337,7 +416,13 @@ def test_a_history_that_cannot_be_read_stops_every_gate_that_reads_it() -> None:
     broken = history_of({"call": stream(10, 1)})
     broken.connection.execute("DROP TABLE interactions")
     results = judge_gates(night(history=broken), DEFAULTS)
-    assert [result.gate for result in stopping(results)] == ["unknown", "freshness_data", "freshness_kinds"]
+    assert [result.gate for result in stopping(results)] == [
+        "unknown",
+        "freshness_data",
+        "freshness_kinds",
+        "freshness_tables",
+        "volume",
+    ]
 
 
 @settings(max_examples=12)

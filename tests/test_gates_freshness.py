@@ -212,6 +212,24 @@ def test_a_weekend_is_a_habit_and_a_longer_one_is_not() -> None:
     assert kinds_on(history_of({"call": before}), cutoff=monday).verdict == "pass"
 
 
+def test_former_outages_lift_the_limit_for_a_warning_and_never_that_for_a_stop() -> None:
+    times = stream(30, 1, week=np.ones(7))
+    for first in (30, 45, 60):
+        times = without(times, first, 5)
+    late = history_of({"call": without(times, DAYS - 115 / 24, 30)})
+    result = data_on(late)
+    assert (result.verdict, result.stop) == ("stop", 72)
+    assert "no events since Monday 2025-03-31" in result.message
+    assert result.details["habit_hours"] < 36
+    # Without a limit for a stop there is no ceiling
+    assert data_on(late, data=AgeLimits(warn=Duration("36h"))).verdict == "pass"
+    for first in (38, 53, 70):
+        times = without(times, first, 2)
+    usual = data_on(history_of({"call": without(times, DAYS - 2, 30)}))
+    assert (usual.verdict, "are usual here" in usual.message) == ("pass", True)
+    assert usual.details["habit_hours"] > 48
+
+
 def test_without_interactions_the_newest_lead_tells() -> None:
     result = data_on(history_of({}), cutoff=START + timedelta(days=2))
     assert result.verdict == "warn"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 import pyarrow.compute as pc
@@ -26,7 +26,8 @@ _SOURCE = "look at the export or the connection that brings them"
 def judge_data(evidence: Evidence) -> GateResult:
     """The age of the newest interaction at the cutoff (without interactions: of the newest lead).
 
-    A silence that is no longer than the third longest of the reference is a habit, like a weekend, and passes.
+    A silence that is no longer than the third longest of the reference is a habit, like a weekend, and passes. One
+    that reaches the limit for a stop never is: nor do such silences of the past count.
     """
     facts, ages = evidence.facts, evidence.config.freshness.data
     if is_off(ages):
@@ -35,17 +36,19 @@ def judge_data(evidence: Evidence) -> GateResult:
     if newest is None:
         return not_judged(DATA, "no interaction and no lead is known before the cutoff")
     age = (facts.cutoff - newest).total_seconds() / 3600
-    habits = longest_silences(evidence.activity.by_hour.sum(axis=0), _HABIT) if what == "interaction" else []
-    habit = habits[-1] + 1 if len(habits) == _HABIT else 0
     limits = Limits(
         warn=ages.warn.days * 24 if ages.warn is not None else None,
         stop=ages.stop.days * 24 if ages.stop is not None else None,
     )
+    ceiling = limits.stop if limits.stop is not None else inf
+    by_hour = evidence.activity.by_hour.sum(axis=0)
+    habits = longest_silences(by_hour, _HABIT, ceiling) if what == "interaction" else []
+    habit = min(habits[-1] + 1, ceiling) if len(habits) == _HABIT else 0
     found = (
         f"the newest {what} is of {instant_text(newest)}, {number_of(round(age), 'hour')} before the cutoff"
     )
     details: dict[str, Any] = {"newest": newest.isoformat(), "hours": round(age, 2), "habit_hours": habit}
-    if age <= habit:
+    if age <= habit and age < ceiling:
         found += f" (silences of {number_of(habit, 'hour')} are usual here)"
         return held(DATA, 0.0, limits, found=found, look_at=_SOURCE, unit="hours", details=details)
     if _reaches(age, limits):

@@ -11,19 +11,25 @@ from ..nightly.facts import GateResult, NightFacts
 from .age import judge_model_age
 from .evidence import Evidence
 from .freshness import judge_data, judge_kinds
+from .freshness_tables import judge_freshness_of_tables
 from .quarantine import judge_quarantine
 from .rows import judge_rows
 from .score_shift import judge_against_last_night, judge_against_training
 from .shares import judge_missing, judge_unknown
+from .tables import judge_tables
+from .volume import judge_volume
 
 _JUDGES: Mapping[str, Callable[[Evidence], GateResult]] = {
     "rows": judge_rows,
+    "tables": judge_tables,
     "missing": judge_missing,
     "scores_training": judge_against_training,
     "scores_last_night": judge_against_last_night,
     "unknown": judge_unknown,
     "freshness_data": judge_data,
     "freshness_kinds": judge_kinds,
+    "freshness_tables": judge_freshness_of_tables,
+    "volume": judge_volume,
     "model_age": judge_model_age,
     "quarantine": judge_quarantine,
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,14 +85,14 @@ def reference_start(counts: Ints, first: int, reference: int) -> int:
     return max(first - reference, int(seen[0])) if len(seen) else first
 
 
-def expected_counts(past: Ints, days: int) -> Floats:
+def expected_counts(past: Ints, days: int, recent_days: int = _RECENT_DAYS) -> Floats:
     """What the ``days`` days after ``past`` let expect: the mean of the same weekdays, lowered to the level of the
-    last two weeks where that is less.
+    last ``recent_days`` where that is less.
 
     A rise is not followed: a kind that falls silent while it grows lacks at least what it used to have.
     """
     fitted = weekday_means(past)
-    recent = slice(-_RECENT_DAYS, None)
+    recent = slice(-recent_days, None)
     usual = fitted[recent].sum()
     level = min(1.0, past[recent].sum() / usual) if usual else 1.0
     means = np.array([past[(len(past) - 7 + day) % 7 :: 7].mean() for day in range(7)])
@@ -139,18 +140,15 @@ def _surprise(expected: Floats, dispersion: float) -> float:
 def _hole(by_day: Ints, kind: int, first: int, last: int, start: int) -> Hole:
     past = by_day[kind, start:first]
     length = last - first + 1
-    expected = expected_counts(past, length) * _quietness(by_day, first, last, start)
+    expected = expected_counts(past, length) * quietness(by_day, first, last, start)
     chance = probability_of_none(
         expected, overdispersion(past), weekly_overdispersion(past), float(past[-_RECENT_DAYS:].sum())
     )
-    means = weekday_means(past)
-    # A run at the very end would be part of the hole.
-    quiet = sorted((float(means[a : b + 1].sum()) for a, b in zero_runs(past)), reverse=True)
-    usual = quiet[1] if len(quiet) > 1 else 0.0
+    usual = second_longest_quiet(past)
     return Hole(kind, first, last, float(expected.sum()), chance, usual, last == by_day.shape[1] - 1)
 
 
-def _quietness(by_day: Ints, first: int, last: int, start: int) -> Floats:
+def quietness(by_day: Ints, first: int, last: int, start: int) -> Floats:
     """How active the kinds that did send something were on each day of a hole, of what was to be expected of them:
     1 and, on a public holiday, less. Not below a quarter, so that nothing hides behind a standstill of all."""
     span = slice(first, last + 1)
@@ -163,12 +161,25 @@ def _quietness(by_day: Ints, first: int, last: int, start: int) -> Floats:
     return np.where(usual < _LEAST_OF_OTHERS, 1.0, np.clip(ratio, _QUIET_FLOOR, 1.0))
 
 
-def longest_silences(by_hour: Ints, count: int) -> list[int]:
-    """The ``count`` longest runs of hours without any event between two events, longest first.
+def second_longest_quiet(past: Ints) -> float:
+    """How many events the second emptiest stretch of whole silent days lacks by the means of its weekdays.
+
+    What happened twice is a habit. A run at the very end would be part of the hole.
+    """
+    means = weekday_means(past)
+    quiet = sorted((float(means[a : b + 1].sum()) for a, b in zero_runs(past)), reverse=True)
+    return quiet[1] if len(quiet) > 1 else 0.0
+
+
+def longest_silences(by_hour: Ints, count: int, below: float = inf) -> list[int]:
+    """The ``count`` longest runs of hours without any event between two events, longest first; runs of ``below``
+    hours and more are left out.
 
     >>> longest_silences(np.array([0, 0, 0, 1, 0, 1, 0, 0, 2, 0]), 2)
     [2, 1]
+    >>> longest_silences(np.array([1, 0, 0, 0, 1, 0, 1]), 2, below=3)
+    [1]
     """
     active = np.flatnonzero(by_hour)
     gaps = sorted((int(later - earlier - 1) for earlier, later in pairwise(active)), reverse=True)
-    return [gap for gap in gaps if gap][:count]
+    return [gap for gap in gaps if 0 < gap < below][:count]

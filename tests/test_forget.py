@@ -11,6 +11,7 @@ import sqlite3
 import stat
 import tempfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -41,6 +42,7 @@ from convpredict.scoring.forget.forgotten import (
     write_forgotten,
 )
 from convpredict.scoring.forget.names import LeadNames
+from convpredict.scoring.forget.places import note_places, read_places
 from convpredict.scoring.forget.remote import RemoteRuns
 from convpredict.scoring.ledger.ledger import Ledger
 from convpredict.scoring.nightly.lock import holding_lock
@@ -48,6 +50,7 @@ from convpredict.scoring.nightly.state import NightFolder
 from convpredict.tracking.items import Artifact, Param
 from convpredict.tracking.runs import start_run
 from convpredict.training.training_set import TrainingSet, build_training_set
+from convpredict.workflows.common import note_results
 from convpredict.workflows.forgetting import forget
 from convpredict.workflows.nightly import nightly
 from factories import day, make_history
@@ -329,6 +332,8 @@ def holding(folder: Path, lead: str) -> set[str]:
             rows = duckdb.execute(f"SELECT count(*) FROM '{path}' WHERE lead_id = {lead}").fetchone()
             if rows and rows[0]:
                 found.add(path.relative_to(folder).parts[0])
+    if not (folder / "scores.duckdb").exists():
+        return found
     with closing(duckdb.connect(str(folder / "scores.duckdb"), read_only=True)) as connection:
         rows = connection.execute(f"SELECT count(*) FROM scores WHERE lead_id = {lead}").fetchone()
         found |= {"scores.duckdb"} if rows and rows[0] else set()
@@ -371,6 +376,60 @@ def test_a_project_forgets_a_lead_everywhere(project, tmp_path: Path) -> None:
     manifest = json.loads((folder / "nightly" / "runs" / "demo-20251201T000000Z.json").read_text())
     assert manifest["forgotten"] == 1
     assert holding(folder, lead) == set()
+
+
+def test_results_in_another_working_directory_are_found(project, tmp_path: Path, monkeypatch) -> None:
+    config, lead = project
+    folder, elsewhere = config.parent, tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.move(folder / "runs", elsewhere / "runs")
+    (folder / "mlflow.db").unlink()
+    bare = folder / "bare.yaml"
+    bare.write_text(config.read_text().replace(f"tracking:\n  uri: sqlite:///{folder}/mlflow.db\n", ""))
+    assert "mlflow" not in bare.read_text()
+    blind = forget(bare, [lead])
+    assert [text.partition(" (")[0] for text in blind.unproved] == [
+        "no results of training were found",
+        "no MLflow store was found",
+    ]
+    assert "nothing of them is left there, but that is no proof" in blind.text
+    monkeypatch.chdir(elsewhere)
+    with start_run("demo", experiment="demo") as tracked:
+        tracked.log([Artifact(elsewhere / "runs" / "demo-20251101T000000-abcd" / "test_predictions.parquet")])
+    run = Path("runs") / "demo-20251101T000000-abcd"
+    assert note_results(load_project(bare), run, tracked=True) is None
+    monkeypatch.chdir(tmp_path)
+    found = forget(bare, [lead])
+    assert not found.leftovers
+    assert {Path(place).name for place in found.erased} >= {
+        "training_set.parquet",
+        "test_predictions.parquet",
+    }
+    assert len([place for place in found.erased if place.endswith("test_predictions.parquet")]) == 2
+    assert holding(elsewhere, lead) == set()
+    (elsewhere / "mlflow.db").rename(elsewhere / "other.db")
+    shutil.move(elsewhere / run, tmp_path / run.name)
+    missing = forget(bare, [lead])
+    assert [str(elsewhere / run) in missing.unproved[0], "mlflow.db" in missing.unproved[1]] == [True, True]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere}/other.db")
+    again = CliRunner().invoke(app, ["forget", str(bare), lead, "--yes", "--also", str(tmp_path / run.name)])
+    assert (again.exit_code, again.output.count("not proved:")) == (1, 1)
+
+
+def test_places_are_added_by_several_at_once_and_a_damaged_note_is_told(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(
+            pool.map(
+                lambda i: note_places(tmp_path, results=Path(f"/r/{i}"), store="sqlite:////m.db"), range(40)
+            )
+        )
+    known = read_places(tmp_path)
+    assert sorted(known.results) == sorted(f"/r/{i}" for i in range(40))
+    assert known.stores == ("sqlite:////m.db",)
+    assert [path.name for path in tmp_path.iterdir()] == ["places.json"]
+    (tmp_path / "places.json").write_text("{")
+    with pytest.raises(DataError, match="not known where"):
+        read_places(tmp_path)
 
 
 def test_what_is_left_makes_the_command_fail(project, tmp_path: Path) -> None:

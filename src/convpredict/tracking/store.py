@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 DEFAULT_URI = "sqlite:///mlflow.db"
+_FIXED: ContextVar[str | None] = ContextVar("tracking_uri", default=None)
 _Result = TypeVar("_Result")
 _LOCKED = ("database is locked",)
 _BOTH_SET = (*_LOCKED, "UNIQUE constraint failed", "duplicate key value", "Duplicate entry")
@@ -44,7 +46,30 @@ def tracking_uri(config: TrackingConfig | None = None) -> str:
     >>> uri == os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///other.db")
     True
     """
-    return os.environ.get("MLFLOW_TRACKING_URI") or (config.resolved_uri if config else None) or DEFAULT_URI
+    named = _FIXED.get() or os.environ.get("MLFLOW_TRACKING_URI")
+    return named or (config.resolved_uri if config else None) or DEFAULT_URI
+
+
+@contextmanager
+def at_store(uri: str) -> Iterator[None]:
+    """Let :func:`tracking_uri` give this one for a while, whatever environment and configuration say."""
+    token = _FIXED.set(uri)
+    try:
+        yield
+    finally:
+        _FIXED.reset(token)
+
+
+def absolute_uri(uri: str) -> str:
+    """The URI as it holds from any working directory, without user and password.
+
+    >>> absolute_uri("sqlite:////data/mlflow.db"), absolute_uri("https://me:secret@host")
+    ('sqlite:////data/mlflow.db', 'https://***@host')
+    """
+    file = _sqlite_file(uri)
+    if file is not None:
+        return f"sqlite:///{file.absolute()}"
+    return shown(uri) if urlsplit(uri).scheme else str(Path(uri).absolute())
 
 
 def connect(uri: str) -> MlflowClient:

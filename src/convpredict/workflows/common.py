@@ -63,6 +63,25 @@ def leave_out_forgotten(project: Project, history: History) -> History:
     return without_forgotten(history, read_forgotten(nightly_folder(project)))
 
 
+def note_results(project: Project, folder: Path, *, tracked: bool) -> str | None:
+    """Keep in the nightly folder where rows of leads are being written, so that ``forget`` finds them from anywhere.
+
+    Gives what to tell the user where it cannot be kept; that stops nothing.
+    """
+    from ..scoring.forget.places import note_places
+    from ..tracking.store import absolute_uri, tracking_uri
+
+    store = absolute_uri(tracking_uri(project.config.tracking)) if tracked else None
+    try:
+        note_places(nightly_folder(project), results=folder, store=store)
+    except OSError as error:
+        return (
+            f"'{nightly_folder(project)}' cannot be written ({error.strerror}), so 'convpredict forget' will not know "
+            "of these results; give it their folder with --also"
+        )
+    return None
+
+
 def nightly_folder(project: Project) -> Path:
     """The folder of a project's nightly state."""
     return project.path.parent / project.config.nightly.folder

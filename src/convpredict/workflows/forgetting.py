@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.load import Project, load_project
-from ..config.nightly import DuckdbTarget, ParquetTarget
 from ..errors import BusyError, ConfigError, ConvpredictError
 from .common import StepProgress, read_history, silent
+from .forgetting_places import Located, locate
 
 if TYPE_CHECKING:
-    from ..scoring.forget.erasure import Leftover, Places, Search, TrainedOn
+    from ..scoring.forget.erasure import Leftover, Search, TrainedOn
     from ..scoring.forget.forgotten import Forgotten
     from ..scoring.forget.names import LeadNames
-
-RUNS = Path("runs")
-"""Where ``convpredict train`` puts its results unless told otherwise."""
+    from ..scoring.forget.remote import RemoteRuns
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,8 @@ class Forgetting:
     """What was erased and what a search found afterwards.
 
     ``erased``: rows by place. ``known_before``: who had been forgotten before. ``in_sources``: for each lead whether
-    the sources still hold it (None: they could not be read). ``notes``: what nobody can know from here.
+    the sources still hold it (None: they could not be read). ``notes``: what nobody can know from here. ``unproved``:
+    places that training wrote and that were not found, of which the search proves nothing.
     """
 
     lead_ids: tuple[str, ...]
@@ -49,11 +47,12 @@ class Forgetting:
     in_sources: dict[str, bool | None]
     search: Search
     notes: tuple[str, ...] = ()
+    unproved: tuple[str, ...] = ()
 
     @property
     def leftovers(self) -> tuple[Leftover | str, ...]:
         """What still holds one of the ids, and what could not be looked at: empty if the erasure is proved."""
-        return (*self.search.leftovers, *self.search.unread)
+        return (*self.search.leftovers, *self.search.unread, *self.unproved)
 
     @property
     def text(self) -> str:
@@ -72,6 +71,7 @@ class Forgetting:
             "leftovers": [vars(leftover) for leftover in self.search.leftovers],
             "unread": list(self.search.unread),
             "notes": list(self.notes),
+            "not_proved": list(self.unproved),
         }
 
 
@@ -94,15 +94,14 @@ def forget(
     from ..scoring.forget.erasure import erase_everywhere, search_everywhere, training_sets
     from ..scoring.forget.forgotten import read_forgotten, write_forgotten
     from ..scoring.forget.names import LeadNames
-    from ..scoring.forget.remote import RemoteRuns
     from ..scoring.nightly.lock import holding_lock
 
     project = load_project(config, data=data, overrides=overrides)
     names = LeadNames.of([lead for lead in lead_ids if lead.strip()], project.config.history)
     if not names.ids:
         raise ConfigError("there is no lead to forget; name at least one id")
-    places, remote = _places(project, also)
-    elsewhere = RemoteRuns(remote, project.config.tracking)
+    located = locate(project, also)
+    places = located.places
     with holding_lock(places.state.root, "forget"):
         if decided := places.state.decided():
             raise BusyError(
@@ -119,84 +118,56 @@ def forget(
         if noted != former:
             write_forgotten(places.state.root, noted)
         progress("erasing", 0.2)
-        erased = erase_everywhere(names, places) | elsewhere.erase(names)
+        erased = erase_everywhere(names, places)
+        for remote in _remote(project, located):
+            erased |= remote.erase(names)
         progress("searching", 0.5)
         found = search_everywhere(names, places)
-        found = type(found)(
-            found.files, found.bytes, (*found.leftovers, *elsewhere.find(names)), found.unread
-        )
+        for remote in _remote(project, located):
+            found = replace(found, leftovers=(*found.leftovers, *remote.find(names)))
     progress("reading the sources", 0.9)
-    models, notes = _models(project, names, trained, noted)
+    models, notes = _models(project, names, trained, noted, located.stores)
     return Forgetting(
-        names.ids, known, erased, models, _in_sources(project, names), found, (*notes, *_limits(names))
+        names.ids,
+        known,
+        erased,
+        models,
+        _in_sources(project, names),
+        found,
+        (*notes, *_limits(names)),
+        located.missing,
     )
 
 
-def _places(project: Project, also: Sequence[Path]) -> tuple[Places, list[str]]:
-    """Where the project keeps what it wrote, and the MLflow runs whose artifacts do not lie on this machine."""
-    from ..scoring.forget.erasure import Places
-    from ..scoring.nightly.state import NightFolder
-    from ..scoring.publish.make import make_publisher
-    from ..tracking.run_files import runs_of_project, store_file
+def _remote(project: Project, located: Located) -> Iterator[RemoteRuns]:
+    """The artifacts that lie elsewhere, store by store; each is asked while it is the one that is used."""
+    from ..scoring.forget.remote import RemoteRuns
+    from ..tracking.store import at_store
 
-    settings, base = project.config, project.path.parent
-    missing = [str(path) for path in also if not path.exists()]
-    if missing:
-        raise ConfigError(f"--also names {', '.join(missing)}, which does not exist; correct the path")
-    published = [
-        base / (target.parquet if isinstance(target, ParquetTarget) else target.duckdb)
-        for target in settings.nightly.publish
-        if isinstance(target, ParquetTarget | DuckdbTarget)
-    ]
-    runs = runs_of_project(settings.name, settings.tracking)
-    store = store_file(settings.tracking)
-    places = Places(
-        NightFolder(base / settings.nightly.folder, settings.name),
-        [make_publisher(target, base) for target in settings.nightly.publish],
-        published,
-        [*_results(project), *also],
-        [run.folder for run in runs if run.folder is not None],
-        [store] if store is not None else [],
-    )
-    return places, [run.run_id for run in runs if run.folder is None]
-
-
-def _results(project: Project) -> list[Path]:
-    """The folders of this project's training runs and backtests, here and beside the configuration."""
-    found: dict[Path, Path] = {}
-    for root in (RUNS, project.path.parent / RUNS):
-        for folder in sorted(root.iterdir()) if root.is_dir() else ():
-            if folder.is_dir() and _is_of(project.config.name, folder):
-                found.setdefault(folder.resolve(), folder)
-    return list(found.values())
-
-
-def _is_of(name: str, folder: Path) -> bool:
-    if folder.name.startswith(f"{name}-"):
-        return True
-    for path in (folder / "manifest.json", folder / "training_set" / "manifest.json"):
-        try:
-            return bool(json.loads(path.read_text(encoding="utf-8")).get("name") == name)
-        except (OSError, ValueError, AttributeError):
-            continue
-    return False
+    for uri, runs in located.elsewhere.items():
+        if runs:
+            with at_store(uri):
+                yield RemoteRuns(runs, project.config.tracking)
 
 
 def _models(
-    project: Project, names: LeadNames, trained: Sequence[TrainedOn], noted: Forgotten
+    project: Project,
+    names: LeadNames,
+    trained: Sequence[TrainedOn],
+    noted: Forgotten,
+    stores: Sequence[str],
 ) -> tuple[tuple[TrainedModel, ...], list[str]]:
     """The models that were trained on the leads, now or by what was noted when they were first forgotten."""
     from ..tracking.registry import list_versions
-    from ..tracking.run_files import store_file
-    from ..tracking.store import tracking_uri
+    from ..tracking.store import at_store
     from ..tracking.versions import MANIFEST
 
     versions = []
     notes: list[str] = []
-    tracking = project.config.tracking
-    if store_file(tracking) is not None or not tracking_uri(tracking).startswith("sqlite:"):
+    for uri in stores:
         try:
-            versions = list_versions(project.config.name, tracking)
+            with at_store(uri):
+                versions += list_versions(project.config.name, project.config.tracking)
         except ConvpredictError as error:
             notes.append(f"The model registry could not be asked: {error}")
     by_digest: dict[str, list[Any]] = {}
@@ -290,6 +261,10 @@ def _lines(done: Forgetting) -> list[str]:
     searched = f"Searched {done.search.files:,} files ({done.search.bytes / 1e6:,.1f} MB)"
     if not done.leftovers:
         return [*lines, f"{searched}: nothing of them is left."]
-    lines.append(f"{searched}: NOT everything is gone:")
+    if not done.search.leftovers and not done.search.unread:
+        lines.append(f"{searched}: nothing of them is left there, but that is no proof:")
+    else:
+        lines.append(f"{searched}: NOT everything is gone:")
     lines += [f"  {left.place}: {left.count:,} {left.what}" for left in done.search.leftovers]
-    return [*lines, *(f"  could not be looked at: {path}" for path in done.search.unread)]
+    lines += [f"  could not be looked at: {path}" for path in done.search.unread]
+    return [*lines, *(f"  not proved: {place}" for place in done.unproved)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.load import Project, load_project
 from ..errors import DataError
+from .common import note_results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +70,9 @@ def register_run(
             f"'{folder}' holds no {missing[0]}, so it is not the results folder of a finished training run that was to "
             "be registered; train again, without --no-track"
         )
-    return track_run(load_project(config, data=data, overrides=overrides), folder, folder.name)
+    project = load_project(config, data=data, overrides=overrides)
+    note_results(project, folder, tracked=True)
+    return track_run(project, folder, folder.name)
 
 
 def _record(project: Project, folder: Path, run_id: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.load import Project, load_project
 from ..errors import ConvpredictError, DataError, RegistryError
-from .common import StepProgress, new_run_id, part_of, read_outcomes, report_of, silent
+from .common import StepProgress, new_run_id, note_results, part_of, read_outcomes, report_of, silent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,6 +142,7 @@ def train(
     for former in ("metrics.json", "report.html", "leakage.json", "tracked.json"):
         (folder / former).unlink(missing_ok=True)
     remove_bundle(folder / "bundle")
+    unnoted = note_results(project, folder, tracked=track)
     progress("reading", 0.0)
     history = read_outcomes(project, quarantine=folder / "quarantine")
     check_against_history(settings, history)
@@ -160,6 +161,8 @@ def train(
     judged = _judge(project, training_set, bundle, leakage, progress)
     progress("writing", 0.0)
     notes = [*(card.warnings(history) if card is not None else ()), *report_of(history).warnings]
+    if unnoted is not None:
+        notes.append(unnoted)
     if settings.labels.value_horizon is not None and bundle.value is None:
         notes.append(_why_no_value(project))
     if bundle.value is not None and (told := outlier_note(bundle.value.outlier_cut_)) is not None:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from .base import Duration, PositiveDuration, Strict
 from .gates import GatesConfig
 
-TableName = Annotated[str, Field(pattern=r"^[^.\x00]+(\.[^.\x00]+)?$", max_length=120)]
+
+def _table_name(name: str) -> str:
+    parts = name.split(".")
+    if not all(parts) or len(parts) > 2 or "\0" in name or len(name) > 120:
+        raise ValueError(
+            f"a table is named 'table' or 'schema.table', with at most 120 characters; got {name!r}"
+        )
+    return name
+
+
+TableName = Annotated[str, AfterValidator(_table_name)]
 """A table, or ``schema.table``; a name with a dot in it is not possible."""
 
 

@@ -106,7 +106,7 @@ def _metrics(
     )
     yield (
         "gate_value",
-        "What a gate measured, in its unit.",
+        "What a gate held to its limits, in its unit: what lies beyond chance and habit, 0 where nothing does.",
         [
             ({"gate": str(gate["gate"]), "unit": str(gate.get("unit") or "")}, gate.get("value"))
             for gate in gates

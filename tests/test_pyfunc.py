@@ -143,6 +143,7 @@ def test_arrays_of_objects_as_parquet_gives_them_are_read(model, raw, listed, bu
 
 def test_the_input_example_is_scored(model, folder):
     example = model.input_example
+    assert example["cutoff"].tolist() == [CUTOFF.isoformat()]
     found = model.predict(example)
     assert len(found) == 1
     assert 0 < found["p_convert_30d"][0] < 1
@@ -161,6 +162,37 @@ def test_the_cutoff_may_be_a_parameter_and_is_never_the_clock(model, raw, listed
     assert_same_scores(model.predict(stated, params={"cutoff": CUTOFF.isoformat()}), listed, bundle)
     with pytest.raises(Exception, match="parameter 'cutoff' is no time"):
         model.predict(without, params={"cutoff": "tomorrow"})
+
+
+def test_a_cutoff_before_the_snapshot_is_refused_unless_it_is_asked_for(model, raw, served, bundle):
+    early = (CUTOFF - timedelta(hours=1)).isoformat()
+    one = raw[raw["created_at"] < early].head(3).reset_index(drop=True)
+    past = one.assign(cutoff=[CUTOFF.isoformat(), early, early])
+    with pytest.raises(
+        Exception, match=r"row 2: 'cutoff' lies before .* outcomes that were not known"
+    ) as refused:
+        model.predict(past)
+    assert type(refused.value).__name__ == "DataError"
+    with pytest.raises(Exception, match="row 1: 'cutoff' lies before"):
+        model.predict(one.drop(columns="cutoff"), params={"cutoff": early})
+    assert len(model.predict(past, params={"allow_later_rates": True})) == 3
+    later = (CUTOFF + timedelta(days=1)).isoformat()
+    assert len(model.predict(one.assign(cutoff=later))) == 3
+    features = feature_frame(served[1], bundle).assign(cutoff=early)
+    assert len(model.predict(features)) == len(features)
+
+
+def test_a_model_that_reads_nothing_across_leads_takes_any_cutoff(served, tmp_path):
+    from test_bundle import make_bundle
+
+    bundle = make_bundle(seeds=1)
+    write_model_directory(tmp_path / "model", bundle, cross_lead={"as_of": "2030-01-01T00:00:00+00:00"})
+    with quiet():
+        model = mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    example = model.input_example
+    assert example["cutoff"].tolist() == ["2030-01-01T00:00:00+00:00"]
+    moved = example.assign(created_at="2024-01-01T00:00:00Z", cutoff="2024-02-01T00:00:00Z")
+    assert len(model.predict(moved)) == 1
 
 
 def test_an_unknown_kind_and_category_count_as_other(model, raw):
@@ -240,6 +272,19 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
         {"attribute_changes": [{"attribute": "source", "value": "web"}]},
         "row 2: 'valid_from' of entry 1 of 'attribute_changes' is missing",
     ),
+    (
+        {"interactions": '[{"kind": "\\udfff", "occurred_at": "2024-01-02T00:00:00Z"}]'},
+        "row 2: 'kind' of entry 1 of 'interactions' is no text in Unicode",
+    ),
+    (
+        {
+            "attribute_changes": [
+                {"attribute": "source", "value": "\udc00", "valid_from": "2024-01-02T00:00:00Z"}
+            ]
+        },
+        "row 2: 'value' of entry 1 of 'attribute_changes' is no text in Unicode",
+    ),
+    ({"interactions": "[" * 100_000}, "row 2: 'interactions' is no JSON"),
     ({"converted_at": "2024-01-02T00:00:00Z"}, "row 2: the lead has converted before its cutoff"),
 )
 
@@ -253,6 +298,16 @@ def test_a_bad_row_is_named_with_its_column_and_no_value(model, raw, change, mes
     assert type(refused.value).__name__ == "DataError"
     assert SECRET not in str(refused.value)
     assert "lead-" not in str(refused.value)
+
+
+def test_half_a_surrogate_pair_in_a_column_is_named_by_the_model_itself(model, raw):
+    """MLflow and pandas stumble over it before the model sees it, where they make the frame."""
+    rows = raw.head(3).to_dict("records")
+    rows[1]["source"] = "\ud800" + SECRET
+    with pytest.raises(Exception, match="row 2: 'source' is no text in Unicode") as refused:
+        model.unwrap_python_model().predict(None, pd.DataFrame(rows, dtype=object))
+    assert type(refused.value).__name__ == "DataError"
+    assert SECRET not in str(refused.value)
 
 
 def test_columns_that_the_model_reads_must_be_there(model, raw, served, bundle):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 _PATIENCE_SECONDS = 600
+EXAMPLE_PARAMS = {"allow_later_rates": True}
+"""The bits are compared, whatever snapshot the environment names; ``load_back_script`` has the same."""
 
 
 def load_back(registry: Registry, version: str, folder: Path, rows: pd.DataFrame) -> None:
@@ -75,7 +77,7 @@ def _score_here(folder: Path, rows: pd.DataFrame) -> tuple[Mapping[str, Floats],
         )  # that this process has another version shows in the scores
         model.load_context(of_mlflow({"bundle": str(bundle_folder)}, {}))
     given: Any = Model.load(str(folder)).load_input_example(str(folder))
-    example = model.predict(None, given)
+    example = model.predict(None, given, EXAMPLE_PARAMS)
     by_bundle = dict(zip(names, bundle.predict_horizons(rows).values(), strict=True))
     return by_bundle, {name: example[name].to_numpy() for name in names}
 

@@ -22,4 +22,5 @@ if __name__ == "__main__":
         model.predict(pd.read_parquet(folder / "rows.parquet")).to_parquet(folder / "scores.parquet")
         if model.input_example is None:
             raise SystemExit("the model directory has no input example")
-        model.predict(model.input_example).to_parquet(folder / "example.parquet")
+        example = model.predict(model.input_example, params={"allow_later_rates": True})
+        example.to_parquet(folder / "example.parquet")

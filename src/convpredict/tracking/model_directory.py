@@ -38,7 +38,8 @@ def write_model_directory(
 ) -> None:
     """Write a model directory whole or not at all; one that is there is replaced.
 
-    ``input_example`` is what the model accepts (a frame of features or of raw leads); without it, an invented lead.
+    ``input_example`` is what the model accepts (a frame of features or of raw leads); without it, an invented lead,
+    whose cutoff is the instant of ``cross_lead``.
     ``cross_lead`` is the snapshot of rates and loads across leads as of the end of the training data
     (:func:`~convpredict.features.cross_lead.snapshot_cross_lead`); without one, leads can be scored from raw
     history only where the features need none, or where the process that scores is given another.
@@ -53,8 +54,15 @@ def write_model_directory(
             f"'{folder}' holds something else than a model directory, which would be lost if it were replaced; "
             "name a new folder"
         )
+    from .pyfunc_schema import example_of
+
     with replacing_folder(folder) as partial:
-        _save(partial, bundle, input_example)
+        example = input_example
+        if example is None:
+            example = (
+                example_of(bundle) if cross_lead is None else example_of(bundle, str(cross_lead["as_of"]))
+            )
+        _save(partial, bundle, example)
         write_bundle(partial / BUNDLE_FOLDER, bundle)
         if cross_lead is not None:
             text = canonical_json(cross_lead, what="the snapshot of rates and loads")
@@ -99,7 +107,7 @@ def directory_digest(folder: Path) -> str:
 def _save(folder: Path, bundle: Bundle, input_example: Any) -> None:
     """What MLflow writes: MLmodel, environments, input example, the script and the code of this package."""
     from .mlflow_pyfunc import quiet, save_model
-    from .pyfunc_schema import example_of, signature_of
+    from .pyfunc_schema import signature_of
 
     modules, libraries = modules_needed(*ENTRIES)
     with tempfile.TemporaryDirectory(prefix="convpredict-") as temporary, quiet():
@@ -110,7 +118,7 @@ def _save(folder: Path, bundle: Bundle, input_example: Any) -> None:
             code_paths=[str(Path(temporary) / "convpredict")],
             pip_requirements=requirements(libraries),
             signature=signature_of(bundle),
-            input_example=example_of(bundle) if input_example is None else input_example,
+            input_example=input_example,
         )
     for stray in (
         "uv.lock",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -50,6 +51,7 @@ def signature_of(bundle: Bundle) -> ModelSignature:
         ParamSpec("locale", "string", "en"),
         ParamSpec("top", "long", 3),
         ParamSpec("cutoff", "string", ""),
+        ParamSpec("allow_later_rates", "boolean", False),
     ]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs), params=ParamSchema(params))
 
@@ -85,8 +87,8 @@ def interaction_attributes(bundle: Bundle) -> dict[str, str]:
     return {name: kind for (table, name), kind in types.items() if table == "interactions" and name != "kind"}
 
 
-def example_of(bundle: Bundle) -> pd.DataFrame:
-    """An invented lead with two interactions, as raw history."""
+def example_of(bundle: Bundle, cutoff: str = "2024-03-07T06:00:00+00:00") -> pd.DataFrame:
+    """An invented lead with two interactions, as raw history, to be scored at a cutoff (ISO 8601 with an offset)."""
     vocabularies = bundle.feature_set.vocabularies
     invented = {"category": "example", "number": 1.0, "time": "2024-01-01T00:00:00Z"}
 
@@ -99,11 +101,12 @@ def example_of(bundle: Bundle) -> pd.DataFrame:
         name: value_of("interactions", name, kind) for name, kind in interaction_attributes(bundle).items()
     }
     kind = value_of("interactions", "kind", "category")
-    times = ("2024-03-04T09:30:00Z", "2024-03-06T15:00:00Z")
+    at = datetime.fromisoformat(cutoff)
+    created, *times = ((at - timedelta(hours=hours)).isoformat() for hours in (70, 68.5, 15))
     row = {
         "lead_id": "example",
-        "created_at": "2024-03-04T08:00:00Z",
-        "cutoff": "2024-03-07T06:00:00Z",
+        "created_at": created,
+        "cutoff": at.isoformat(),
         "interactions": [{"kind": kind, "occurred_at": time, **event} for time in times],
         **lead,
     }

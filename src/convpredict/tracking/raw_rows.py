@@ -29,6 +29,18 @@ def is_raw(frame: pd.DataFrame) -> bool:
     return "created_at" in frame.columns and bool(frame["created_at"].notna().any())
 
 
+def check_not_before(cutoffs: Sequence[int], at: int, as_of: str) -> None:
+    """Raise DataError for a cutoff before the snapshot's instant (both in µs): its rates know of later outcomes."""
+    early = next((row for row, cutoff in enumerate(cutoffs, 1) if cutoff < at), None)
+    if early is not None:
+        raise DataError(
+            f"row {early}: 'cutoff' lies before {as_of}, the instant of the rates and loads across leads that this "
+            "model reads: they count outcomes that were not known at the cutoff, so the scores would look better on "
+            "past leads than they are. Give a later cutoff, name a snapshot that is as old as the cutoff "
+            "(CONVPREDICT_CROSS_LEAD), or, where that does not matter, set the parameter allow_later_rates"
+        )
+
+
 class RawRows:
     """Reads frames of raw leads for one feature set. ``sells_to_customers``: leads stay open after they converted."""
 

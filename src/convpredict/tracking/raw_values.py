@@ -42,7 +42,7 @@ def entries_of(value: Any, row: int, column: str) -> Iterator[Mapping[str, Any]]
     if isinstance(value, str) and value:
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise DataError(
                 f"row {row}: '{column}' is no JSON; give a list of objects, or one as JSON text"
             ) from None
@@ -78,7 +78,15 @@ def _text(value: Any, place: Place) -> str:
         return "true" if value else "false"
     if not isinstance(value, str | int | float | np.generic):
         raise DataError(f"{place} is a category and must be text; got a {type(value).__name__}")
-    return category_text(value, place.row, place.column)
+    text = category_text(value, place.row, place.column)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{place} is no text in Unicode (half of a surrogate pair stands alone); repair its encoding where it "
+            "comes from"
+        ) from None
+    return text
 
 
 def _amount(value: Any, place: Place) -> float | None:

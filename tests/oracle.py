@@ -262,19 +262,17 @@ def calendar(cutoff_at: datetime, part: str) -> Value:
 def rate(rows: Rows, lead_id: Any, cutoff: int, column: Any) -> Value:
     declaration = column.declaration
     within = declaration.within.microseconds
-    outcomes = {owner: (converted_at, recorded_at) for owner, converted_at, recorded_at in rows.conversions}
     group = [lead_of(rows, lead_id)[3].get(key) for key in declaration.keys]
     n = k = everyone = everyone_converted = 0
     for other_id, created_at, _, attributes in rows.leads:
         settled_from = microseconds(created_at) + within
         if other_id == lead_id or settled_from > cutoff:
             continue
-        converted = False
-        converted_at, recorded_at = outcomes.get(other_id, (None, None))
-        if converted_at is not None:
-            converted = (
-                microseconds(converted_at) < settled_from and known_from(converted_at, recorded_at) < cutoff
-            )
+        converted = any(
+            microseconds(converted_at) < settled_from and known_from(converted_at, recorded_at) < cutoff
+            for owner, converted_at, recorded_at in rows.conversions
+            if owner == other_id and converted_at is not None
+        )
         everyone += 1
         everyone_converted += converted
         if [attributes.get(key) for key in declaration.keys] == group:

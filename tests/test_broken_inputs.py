@@ -178,6 +178,7 @@ def test_a_lead_with_absurdly_many_events_keeps_its_row_and_loses_its_events(tmp
     assert history.report is not None
     reason = "its lead has 31 interactions, more than the 20 allowed"
     assert history.report.tables["interactions"].quarantined == {reason: 31}
+    assert any("1 lead with more than 20 interactions" in warning for warning in history.report.warnings)
     assert (history.n_leads, history.n_interactions) == (20, 19)
     assert history.query("SELECT count(*) AS n FROM interactions WHERE lead_row = 2")["n"].to_pylist() == [0]
     with pytest.raises(BadRowsError, match="31 x its lead has 31 interactions") as caught:

@@ -20,20 +20,25 @@ from convpredict.config.base import Duration
 from convpredict.config.features import FeaturesConfig
 from convpredict.features.build import build_features, write_features
 from convpredict.features.feature_set import FeatureSet
+from convpredict.training.as_of import history_as_of
 from every_family import VOCABULARIES, every_family_set, own_rows_set
 from factories import day
 from oracle import Rows, known_from, microseconds
 from strategies import (
+    STEP,
     Choose,
     another_future,
     choices,
     from_seed,
     history_of,
+    instant,
     known,
     make_cutoff,
     make_rows,
     one_of,
 )
+from test_loaded_history import acceptable, from_frames
+from test_oracle import disagreements
 
 EVERY_FAMILY = every_family_set()
 OWN_ROWS = own_rows_set()
@@ -269,6 +274,31 @@ def test_what_is_visible_only_later_teaches_no_vocabulary(choose: Choose) -> Non
         for past_or_future in (rows, another_future(choose, rows, until))
     ]
     assert sets[0] == sets[1]
+
+
+def with_further_conversions(choose: Choose, rows: Rows) -> Rows:
+    """Every lead with up to three more conversions soon after its creation, most of them recorded at any time."""
+    more = [
+        (lead[0], lead[1] + (1 + choose(30)) * STEP, one_of(choose, (None, instant(choose), instant(choose))))
+        for lead in rows.leads
+        for _ in range(choose(4))
+    ]
+    return acceptable(rows.with_(conversions=[*rows.conversions, *more]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_conversion_that_is_recorded_later_displaces_none_that_was_known(seed: int) -> None:
+    choose = from_seed(seed)
+    rows = with_further_conversions(choose, acceptable(make_rows(choose, most_leads=80)))
+    history = from_frames(rows, Path())
+    for cutoff in (day(20), day(30)):
+        pairs = [(lead[0], cutoff) for lead in rows.leads if known(lead[1], None, cutoff)]
+        observations = observations_of(rows, pairs)
+        cells = cells_of(build_features(history, observations, EVERY_FAMILY))
+        then = history_as_of(history, cutoff)
+        assert then.conversions != history.conversions
+        assert differing(cells, cells_of(build_features(then, observations, EVERY_FAMILY))) == []
+    assert disagreements(rows, cells) == []
 
 
 def test_another_future_keeps_the_past_and_changes_the_future() -> None:

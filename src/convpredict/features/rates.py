@@ -120,19 +120,20 @@ def outcome_instants(history: History, within_us: int) -> tuple[Instants, Instan
     """Per lead, the first cutoffs at which its outcome is settled, and at which it counts as converted.
 
     A lead is settled at cutoffs from ``created_at + within`` on. It counts as converted if it did so before
-    then, at cutoffs after the conversion became known. A conversion without a date never counts: that it
-    came is known today, and nobody knows since when, so no past cutoff may see it.
+    then, at cutoffs after the conversion became known; of several conversions in time, after the first that
+    became known. A conversion without a date never counts: that it came is known today, and nobody knows since
+    when, so no past cutoff may see it.
     """
     settled_from = instants_of(history.leads["created_at"]) + within_us
     converted_from = np.full(len(settled_from), NEVER, np.int64)
-    conversions = history.conversions
+    conversions = history.all_conversions
     dated = conversions.filter(pc.is_valid(conversions["converted_at"]))
     row = np.asarray(dated["lead_row"].to_numpy())
     converted_at = instants_of(dated["converted_at"])
     recorded_at = instants_of(pc.coalesce(dated["recorded_at"], dated["converted_at"]))
     visible_from = np.where(recorded_at > converted_at, recorded_at, converted_at) + 1
     in_time = converted_at < settled_from[row]
-    converted_from[row[in_time]] = np.maximum(settled_from[row], visible_from)[in_time]
+    np.minimum.at(converted_from, row[in_time], np.maximum(settled_from[row], visible_from)[in_time])
     return settled_from, converted_from
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..config.history import AttributeConfig
 from .columns import Reading
@@ -18,8 +19,11 @@ _DAY_US = 86_400_000_000
 _TIMES = {"converted_at", "occurred_at", "recorded_at", "valid_from"}
 
 
-def load_conversions(workspace: Workspace, raw: RawTable, readings: Mapping[str, Reading]) -> pa.Table:
-    """One row per converted lead: its first dated conversion, or a null date where none is known.
+def load_conversions(
+    workspace: Workspace, raw: RawTable, readings: Mapping[str, Reading]
+) -> tuple[pa.Table, pa.Table]:
+    """One row per converted lead: its first dated conversion, or a null date where none is known; then the further
+    ones that came first for as long as those before them were not known, by lead and in that order.
 
     A conversion in quarantine still says that the lead converted: without a sound date the lead counts as
     undated.
@@ -40,30 +44,42 @@ def load_conversions(workspace: Workspace, raw: RawTable, readings: Mapping[str,
         "WHERE _reason IS NULL AND converted_at < _created_at"
     )
     duplicates = _finish(workspace, "conversions", raw, readings)
-    first = (
-        f"SELECT lead_row, converted_at, recorded_at FROM {table} WHERE _reason IS NULL AND NOT _copy "
-        "QUALIFY row_number() OVER (PARTITION BY lead_row ORDER BY converted_at NULLS LAST, "
-        "coalesce(recorded_at, converted_at) NULLS LAST, _row) = 1"
-    )
-    broken = (
-        f"SELECT lead_row, NULL::BIGINT AS converted_at, min(recorded_at) AS recorded_at FROM {table} "
-        f"WHERE _reason IS NOT NULL AND _reason <> '{AFTER_KNOWN_UNTIL}' AND lead_row IS NOT NULL GROUP BY lead_row"
-    )
-    result = _arrow(
-        workspace,
-        f"WITH sound AS ({first}), broken AS ({broken}) SELECT * FROM sound UNION ALL "
-        "SELECT * FROM broken WHERE lead_row NOT IN (SELECT lead_row FROM sound) ORDER BY lead_row",
-    )
+    broken = f"_reason IS NOT NULL AND _reason <> '{AFTER_KNOWN_UNTIL}' AND lead_row IS NOT NULL"
+    result = _arrow(workspace, _ranked_conversions(table, broken))
     undated, extra, saved = workspace.rows(
         f"SELECT count_if(converted_at IS NULL), count(*) - count(DISTINCT lead_row), "
-        f"(SELECT count(*) FROM ({broken}) WHERE lead_row NOT IN "
+        f"(SELECT count(DISTINCT lead_row) FROM {table} WHERE {broken} AND lead_row NOT IN "
         f"(SELECT lead_row FROM {table} WHERE _reason IS NULL)) FROM {table} WHERE _reason IS NULL AND NOT _copy"
     )[0]
     notes |= {"undated (converted, nobody knows when)": undated} if undated else {}
     notes |= {"further conversions of a lead (the first dated one counts)": extra} if extra else {}
     notes |= {"leads whose only conversion is in quarantine (treated as undated)": saved} if saved else {}
     _report(workspace, "conversions", duplicates, notes)
-    return result
+    first = result["_first"]
+    result = result.drop_columns(["_first"])
+    return result.filter(first), result.filter(pc.invert(first))
+
+
+def _ranked_conversions(table: str, broken: str) -> str:
+    """SQL for each lead's conversions in the order in which they count, sound ones first, with ``_first``.
+
+    Of the further ones only those stay that were known before all that precede them: no instant picks another.
+    """
+    never = -(1 << 62)
+    known = f"greatest(coalesce(converted_at, {never}), coalesce(recorded_at, {never}))"
+    rows = (
+        "SELECT lead_row, CASE WHEN _reason IS NULL THEN converted_at END AS converted_at, recorded_at, "
+        f"_reason IS NOT NULL AS _broken, _row FROM {table} WHERE _reason IS NULL AND NOT _copy OR {broken}"
+    )
+    ranked = (
+        f"SELECT *, {known} AS _known, row_number() OVER w AS _rank FROM ({rows}) WINDOW w AS (PARTITION BY lead_row "
+        "ORDER BY _broken, converted_at NULLS LAST, coalesce(recorded_at, converted_at) NULLS LAST, _row)"
+    )
+    return (
+        f"SELECT lead_row, converted_at, recorded_at, _rank = 1 AS _first FROM ({ranked}) "
+        "QUALIFY _first OR _known < min(_known) OVER (PARTITION BY lead_row ORDER BY _rank "
+        "ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) ORDER BY lead_row, _rank"
+    )
 
 
 def load_revenue(workspace: Workspace, raw: RawTable, readings: Mapping[str, Reading]) -> pa.Table:

@@ -29,7 +29,8 @@ class History:
         lost_at (null: not lost), then one column per attribute (string, float64 or timestamp).
     ``conversions``
         lead_row, converted_at (null: the lead converted, nobody knows when), recorded_at (null: when it
-        happened). At most one row a lead: the first dated conversion wins.
+        happened). At most one row a lead: the first dated conversion wins. Its ``further_conversions`` wait aside,
+        in the same columns: those that came first for as long as the ones before them were not recorded.
     ``revenue``
         lead_row, occurred_at, amount, recorded_at.
     ``spend``
@@ -57,11 +58,19 @@ class History:
     counts: Mapping[str, Any] = field(default_factory=dict)
     report: ValidationReport | None = None
     watched: Mapping[str, WatchedFiles] = field(default_factory=dict, repr=False)
+    further_conversions: pa.Table = field(default_factory=lambda: empty("conversions"), repr=False)
 
     @property
     def n_leads(self) -> int:
         """Number of leads."""
         return int(self.leads.num_rows)
+
+    @property
+    def all_conversions(self) -> pa.Table:
+        """The conversions that ever came first: of each lead its row in ``conversions``, later its further ones."""
+        if not self.further_conversions.num_rows:
+            return self.conversions
+        return pa.concat_tables([self.conversions, self.further_conversions])
 
     def __repr__(self) -> str:
         return (

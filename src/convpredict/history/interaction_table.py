@@ -83,6 +83,12 @@ def _find_excluded(workspace: Workspace, relation: str, readings: Mapping[str, R
     connection.execute(
         f"CREATE TABLE loading.bad_interactions (_row BIGINT, _reason VARCHAR, lead_id {workspace.id_type})"
     )
+    if overfull:
+        workspace.warnings.append(
+            f"interactions: {overfull:,} lead{'s' if overfull > 1 else ''} with more than {limit:,} interactions; all "
+            "of theirs are set apart, also at cutoffs before they had so many, so a past night that is run again may "
+            "see less than it did then. Raise history.validation.max_events_per_lead if they are real."
+        )
     if bad or overfull:
         connection.execute(
             "INSERT INTO loading.bad_interactions SELECT _row, coalesce(_reason, 'its lead has ' || o.n || "

@@ -105,6 +105,7 @@ def declared_tables(config: HistoryConfig) -> dict[str, TableConfig]:
 class _Loaded:
     leads: pa.Table
     conversions: pa.Table
+    further_conversions: pa.Table
     revenue: pa.Table
     spend: pa.Table
     attribute_changes: pa.Table
@@ -128,6 +129,7 @@ def _load_tables(
     loaded = _Loaded(
         leads,
         empty("conversions"),
+        empty("conversions"),
         empty("revenue"),
         empty("spend"),
         empty("attribute_changes"),
@@ -141,7 +143,9 @@ def _load_tables(
     else:
         _create_empty(workspace)
     if "conversions" in raw:
-        loaded.conversions = load_conversions(workspace, raw["conversions"], readings["conversions"])
+        loaded.conversions, loaded.further_conversions = load_conversions(
+            workspace, raw["conversions"], readings["conversions"]
+        )
     if "revenue" in raw:
         loaded.revenue = load_revenue(workspace, raw["revenue"], readings["revenue"])
     if "spend" in raw:
@@ -197,6 +201,7 @@ def _history(
         has_late_records=loaded.interactions.has_late_records,
         counts=report.to_dict(),
         report=report,
+        further_conversions=loaded.further_conversions,
     )
 
 

@@ -21,7 +21,7 @@ from ..history.history import TIMESTAMP, History
 from ..models.batch_scoring import BatchScorer
 from ..models.bundle import Bundle
 from ..training.labels import label_column, label_observations
-from ..training.lead_times import LeadTimes, microseconds_of, to_microseconds
+from ..training.lead_times import LeadTimes, known_times, to_microseconds
 
 NOT_JUDGED = -1
 
@@ -120,15 +120,13 @@ def open_on_nights(
 
 
 def _conversion_known_at(history: History) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """When each lead's conversion was known (µs), and which conversions have no date of any kind."""
-    rows = history.conversions["lead_row"].to_numpy()
-    converted = microseconds_of(history.conversions["converted_at"], missing=-NEVER)
-    recorded = microseconds_of(history.conversions["recorded_at"], missing=-NEVER)
-    known = np.maximum(converted, recorded)
+    """When any conversion of each lead was known (µs), and which leads have one without a date of any kind."""
+    conversions = history.all_conversions
+    known = known_times(conversions, "converted_at")
     known_at = np.full(history.n_leads, NEVER, np.int64)
-    undated = np.zeros(history.n_leads, np.bool_)
-    undated[rows] = known == -NEVER
-    known_at[rows] = np.where(known == -NEVER, NEVER, known)
+    np.minimum.at(known_at, conversions["lead_row"].to_numpy(), known)
+    undated = known_at == -NEVER
+    known_at[undated] = NEVER
     return known_at, undated
 
 

@@ -7,13 +7,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from convpredict.features.time_rule import NEVER
 from convpredict.history.history import TIMESTAMP, History
 
-from .lead_times import microseconds_of, to_microseconds
+from .lead_times import known_conversions, known_times, microseconds_of, to_microseconds
 
 _FAR_FUTURE = to_microseconds(datetime(9000, 1, 1, tzinfo=UTC))
 
@@ -21,7 +19,8 @@ _FAR_FUTURE = to_microseconds(datetime(9000, 1, 1, tzinfo=UTC))
 def history_as_of(history: History, instant: datetime) -> History:
     """The history without what became known at ``instant`` or later; ``known_until`` is ``instant``.
 
-    Conversions, revenue, spend, changes of attributes and losses are cut. Later interactions and leads stay in
+    Conversions, revenue, spend, changes of attributes and losses are cut; of a lead with several conversions, the first
+    dated one of those that were known counts. Later interactions and leads stay in
     the tables: the time rule keeps them out of every observation up to ``instant``, of every vocabulary learnt
     until then, and of every rate and load. What carries no date cannot be cut: attributes that are not a
     history of changes, and conversions without a date and a recording time, whose leads are left out as always.
@@ -31,10 +30,12 @@ def history_as_of(history: History, instant: datetime) -> History:
     lost = microseconds_of(leads["lost_at"])
     still_open = pa.array(np.where(lost < now, lost, 0), pa.int64(), mask=lost >= now).cast(TIMESTAMP)
     position = leads.schema.get_field_index("lost_at")
+    conversions, further_conversions = known_conversions(history, now)
     return replace(
         history,
         leads=leads.set_column(position, leads.schema.field(position), still_open),
-        conversions=_known(history.conversions, "converted_at", now),
+        conversions=conversions,
+        further_conversions=further_conversions,
         revenue=_known(history.revenue, "occurred_at", now),
         spend=_known(history.spend, "occurred_at", now),
         attribute_changes=_known(history.attribute_changes, "valid_from", now),
@@ -62,6 +63,7 @@ def without_leads(history: History, leave_out: NDArray[np.bool_]) -> History:
         history,
         leads=leads.set_column(position, leads.schema.field(position), pa.array(created).cast(TIMESTAMP)),
         conversions=others(history.conversions),
+        further_conversions=others(history.further_conversions),
         revenue=others(history.revenue),
         attribute_changes=others(history.attribute_changes),
     )
@@ -69,6 +71,4 @@ def without_leads(history: History, leave_out: NDArray[np.bool_]) -> History:
 
 def _known(table: pa.Table, occurred: str, now: int) -> pa.Table:
     """The rows that happened and were recorded before an instant (µs)."""
-    happened = microseconds_of(table[occurred], missing=-NEVER)
-    recorded = microseconds_of(table["recorded_at"], missing=-NEVER)
-    return table.filter(pc.less(pa.array(np.maximum(happened, recorded)), pa.scalar(now, pa.int64())))
+    return table.filter(pa.array(known_times(table, occurred) < now))

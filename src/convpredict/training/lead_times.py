@@ -52,6 +52,27 @@ def arrow_column(column: pd.Series[Any]) -> pa.Array | pa.ChunkedArray:
     return pa.array(column, from_pandas=True)
 
 
+def known_times(table: pa.Table, occurred: str) -> NDArray[np.int64]:
+    """When each row was known (µs): the later of happening and being recorded; -``NEVER`` where it has no date."""
+    happened = microseconds_of(table[occurred], missing=-NEVER)
+    return np.maximum(happened, microseconds_of(table["recorded_at"], missing=-NEVER))
+
+
+def known_conversions(history: History, instant: int) -> tuple[pa.Table, pa.Table]:
+    """Of the conversions known before an instant (µs), the first one of each lead, and the further ones.
+
+    A conversion that was recorded later does not displace the one that was known then, whatever its date.
+    """
+    table = history.all_conversions
+    known = table.filter(pa.array(known_times(table, "converted_at") < instant))
+    if not history.further_conversions.num_rows:
+        return known, history.further_conversions
+    known = known.take(pa.array(np.argsort(known["lead_row"].to_numpy(), kind="stable")))
+    lead_row = known["lead_row"].to_numpy()
+    first = np.diff(lead_row, prepend=-1) != 0
+    return known.filter(pa.array(first)), known.filter(pa.array(~first))
+
+
 @dataclass(frozen=True)
 class LeadTimes:
     """Per lead, in the order of ``lead_row``: instants in µs (``NEVER``: it did not happen) and a flag.

@@ -13,7 +13,7 @@ from convpredict.errors import ConfigError
 from convpredict.features.time_rule import NEVER
 from convpredict.history.history import History
 
-from .lead_times import LeadTimes, microseconds_of
+from .lead_times import known_conversions, known_times, microseconds_of
 
 OutcomeKind = Literal["conversion", "purchase"]
 EVENT_COLUMNS = ("event_after_us", "event_known_after_us")
@@ -74,18 +74,17 @@ def next_events(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """When the outcome of each observation happened, and when that was known (µs; ``NEVER``: not at all).
 
-    ``conversion``: the lead's conversion, also where it lies before the cutoff. ``purchase``: its first revenue
-    at or after the cutoff; with ``known_by``, the first of those known before that instant.
+    ``conversion``: the lead's first conversion, also where it lies before the cutoff. ``purchase``: its first
+    revenue at or after the cutoff. With ``known_by``, the first of those known before that instant.
     """
-    if outcome == "conversion":
-        times = LeadTimes.of(history)
-        known_at = np.full(history.n_leads, NEVER, np.int64)
-        rows = history.conversions["lead_row"].to_numpy()
-        recorded = microseconds_of(history.conversions["recorded_at"], missing=-NEVER)
-        known_at[rows] = np.maximum(times.converted_at[rows], recorded)
-        return times.converted_at[lead_row], known_at[lead_row]
     happened, known = np.full(len(lead_row), NEVER, np.int64), np.full(len(lead_row), NEVER, np.int64)
     bounds = np.full(len(lead_row), NEVER, np.int64) if known_by is None else known_by
+    if outcome == "conversion":
+        for bound in np.unique(bounds):
+            rows = np.flatnonzero(bounds == bound)
+            converted_at, known_at = _first_conversions(history, None if known_by is None else int(bound))
+            happened[rows], known[rows] = converted_at[lead_row[rows]], known_at[lead_row[rows]]
+        return happened, known
     purchases = _purchases(history)
     for bound in np.unique(bounds):
         rows = np.flatnonzero(bounds == bound)
@@ -111,9 +110,7 @@ def events_known_by(
     """
     happened, known = next_events(history, outcome, lead_row, cutoff, known_by)
     told = (happened >= cutoff) & (happened < known_by) & (known < known_by)
-    late, late_known = (
-        (happened, known) if outcome == "conversion" else next_events(history, outcome, lead_row, cutoff)
-    )
+    late, late_known = next_events(history, outcome, lead_row, cutoff)
     ended = np.zeros(len(cutoff), np.bool_)
     for horizon in horizons_us:
         ended |= (late >= cutoff) & (late < cutoff + horizon) & (cutoff + horizon <= known_by)
@@ -132,6 +129,16 @@ def check_outcome(history: History, outcome: OutcomeKind) -> None:
             "labels.outcome is 'purchase', but the history has no revenue, so nobody ever buys and there is "
             "nothing to predict; declare history.revenue, or use labels.outcome: conversion"
         )
+
+
+def _first_conversions(history: History, known_by: int | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Per lead, when its first dated conversion (of those known before an instant) happened and was known."""
+    table = history.conversions if known_by is None else known_conversions(history, known_by)[0]
+    happened, known = np.full(history.n_leads, NEVER, np.int64), np.full(history.n_leads, NEVER, np.int64)
+    rows = table["lead_row"].to_numpy()
+    happened[rows] = microseconds_of(table["converted_at"])
+    known[rows] = np.where(happened[rows] == NEVER, NEVER, known_times(table, "converted_at"))
+    return happened, known
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import yaml
 
 from convpredict.config.history import SimulatorConfig
@@ -19,6 +21,7 @@ from convpredict.models.fitting import fit_conversion_model, fit_scorecard, make
 from convpredict.models.horizons import fit_further_horizons
 from convpredict.models.scorecard import Scorecard
 from convpredict.training.training_set import build_training_set
+from convpredict.workflows.nightly import nightly
 
 TABLES = ("leads", "interactions", "conversions", "revenue")
 NIGHT = datetime(2025, 11, 30, tzinfo=UTC)
@@ -70,3 +73,30 @@ def make_project(folder: Path, leads: int = 600, **nightly: Any) -> NightlyProje
     (run / "metrics.json").write_text("{}")
     told = training_set.manifest["split"]["test_from"]
     return NightlyProject(config, run, datetime.fromisoformat(told.replace("Z", "+00:00")))
+
+
+class Nights:
+    """The project with a nightly folder and targets of its own."""
+
+    def __init__(self, project: NightlyProject, folder: Path) -> None:
+        self.project, self.folder = project, folder
+        self.state, self.scores = folder / "state", folder / "scores"
+        self.targets = f"nightly.publish=[{{parquet: '{self.scores}'}}]"
+
+    def run(self, as_of: datetime | None = NIGHT, *overrides: str, **options):
+        options.setdefault("run", self.project.run)
+        where = (f"nightly.folder={self.state}", self.targets)
+        return nightly(self.project.config, as_of=as_of, overrides=(*where, *overrides), **options)
+
+    def id_of(self, night: datetime = NIGHT) -> str:
+        return f"demo-{night:%Y%m%dT%H%M%SZ}"
+
+    def latest(self):
+        return pq.ParquetFile(self.scores / "latest.parquet").read()
+
+    def manifest(self, night: datetime = NIGHT, suffix: str = ""):
+        return json.loads((self.state / "runs" / f"{self.id_of(night)}{suffix}.json").read_text())
+
+    def files(self) -> dict[str, str]:
+        found = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}

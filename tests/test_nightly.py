@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -27,8 +26,8 @@ from convpredict.scoring.nightly.buckets import BucketStore
 from convpredict.scoring.nightly.lock import holding_lock
 from convpredict.scoring.scores import score_open_leads
 from convpredict.training.as_of import history_as_of
-from convpredict.workflows.nightly import nightly, worst_exit_code
-from nightly_project import NIGHT, make_project
+from convpredict.workflows.nightly import worst_exit_code
+from nightly_project import NIGHT, Nights, make_project
 
 STOPPED = ("nightly.gates.model_age={warn: 1d, stop: 2d}",)
 """An override with which the model is too old, whatever the night."""
@@ -37,33 +36,6 @@ STOPPED = ("nightly.gates.model_age={warn: 1d, stop: 2d}",)
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     return make_project(tmp_path_factory.mktemp("project"), leads=400)
-
-
-class Nights:
-    """The project with a nightly folder and targets of its own."""
-
-    def __init__(self, project, folder: Path) -> None:
-        self.project, self.folder = project, folder
-        self.state, self.scores = folder / "state", folder / "scores"
-        self.targets = f"nightly.publish=[{{parquet: '{self.scores}'}}]"
-
-    def run(self, as_of: datetime | None = NIGHT, *overrides: str, **options):
-        options.setdefault("run", self.project.run)
-        where = (f"nightly.folder={self.state}", self.targets)
-        return nightly(self.project.config, as_of=as_of, overrides=(*where, *overrides), **options)
-
-    def id_of(self, night: datetime = NIGHT) -> str:
-        return f"demo-{night:%Y%m%dT%H%M%SZ}"
-
-    def latest(self):
-        return pq.ParquetFile(self.scores / "latest.parquet").read()
-
-    def manifest(self, night: datetime = NIGHT, suffix: str = ""):
-        return json.loads((self.state / "runs" / f"{self.id_of(night)}{suffix}.json").read_text())
-
-    def files(self) -> dict[str, str]:
-        found = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 
 @pytest.fixture

@@ -33,6 +33,10 @@ def nightly(
         Path | None, typer.Option(help="Score with this bundle folder, not the champion.")
     ] = None,
     run: Annotated[Path | None, typer.Option(help="Score with the bundle of this results folder.")] = None,
+    discard: Annotated[
+        str | None,
+        typer.Option(help="RUN_ID=REASON: give up a decided night that cannot be finished; scores nothing."),
+    ] = None,
     data: DataDir = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -55,11 +59,12 @@ def nightly(
         waive=waive or (),
         bundle=bundle,
         run=run,
+        discard=discard,
         data=data,
         overrides=overrides or (),
     )
     if as_json:
         typer.echo(json.dumps([night.to_dict() for night in nights], default=str))
     else:
-        typer.echo("\n".join(night.text for night in nights))
+        typer.echo(workflows.nights_text(nights))
     raise typer.Exit(workflows.worst_exit_code(nights))

@@ -6,7 +6,7 @@ from .forgetting import Forgetting, forget
 from .leakage import find_leaks
 from .ledger import ExplainedScore, MissesFound, explain, find_mis_scored
 from .monitoring import MonitoringRun, RetrainRun, monitor, retrain_if
-from .nightly import nightly, worst_exit_code
+from .nightly import nightly, nights_text, worst_exit_code
 from .promoting import ModelList, PromotionRun, RollbackRun, list_models, promote, rollback
 from .scorecards import ScorecardRun, learn_points
 from .scoring import ScoringRun, score
@@ -39,6 +39,7 @@ __all__ = [
     "list_models",
     "monitor",
     "nightly",
+    "nights_text",
     "promote",
     "register_run",
     "retrain_if",

@@ -36,6 +36,7 @@ def nightly(
     data: Path | None = None,
     overrides: Sequence[str] = (),
     now: datetime | None = None,
+    discard: str | None = None,
 ) -> list[NightRun]:
     """Score every open lead with the champion, judge the scores, and publish them if no gate stops them.
 
@@ -44,6 +45,8 @@ def nightly(
     (a reason) publishes a night once more under a run id of its own. ``waive``: ``GATE=REASON``, gates that may stop
     no night of this call. ``bundle`` or ``run`` (a results folder) scores instead of the champion. ``now`` is the
     present instant, if it is not the clock's.
+    ``discard`` (``RUN_ID`` or ``RUN_ID=REASON``) scores nothing, and gives up a night that was decided and cannot be
+    finished; see :func:`convpredict.scoring.nightly.discard.discard`.
 
     A night that is published already stays as it is, to the byte. What a killed run left is taken up or thrown
     away, and a night that it had decided to publish is finished first. Of a night that a gate stopped, the
@@ -59,9 +62,15 @@ def nightly(
         Scores could not be written to every target: readers of that target keep the former ones, and the next run
         finishes.
     """
+    from ..scoring.nightly.plan import check_name
     from ..scoring.nightly.run import run_nights
 
     project = load_project(config, data=data, overrides=overrides)
+    check_name(project.config.name)
+    if discard is not None:
+        if (as_of, start, end, every, again, bundle, run) != (None,) * 7 or waive:
+            raise ConfigError("--discard gives one night up and scores none: leave the other options out")
+        return [_discard(project, discard, now)]
     present = (now or datetime.now(UTC)).astimezone(UTC)
     cutoffs = _cutoffs(project, present, as_of, start, end, _span(every))
     waived = _waivers(waive)
@@ -82,6 +91,23 @@ def worst_exit_code(nights: Sequence[NightRun]) -> int:
     """The exit code of several nights: 7 if one was stopped, 12 if one could not be watched over, else 0."""
     codes = {night.exit_code for night in nights}
     return next((code for code in (7, 12) if code in codes), 0)
+
+
+def nights_text(nights: Sequence[NightRun]) -> str:
+    """What happened in all nights of a call, for people: what is doubtful about several of them is told once."""
+    from ..scoring.nightly.session import text_of
+
+    return text_of(nights)
+
+
+def _discard(project: Project, given: str, now: datetime | None) -> NightRun:
+    from ..scoring.nightly.discard import discard
+
+    run_id, _, reason = given.partition("=")
+    session = _session(
+        project, _chooser(project, None, None), now=now, waived={}, again=None, afterwards=False
+    )
+    return discard(session, run_id.strip(), reason.strip())
 
 
 def _session(

@@ -75,17 +75,18 @@ class Ledger:
         """
         kept = _canonical(rows, str(manifest["run_id"]))
         with changing(self.folder) as index:
-            known = index.runs.get(str(manifest["run_id"]))
-            if known is not None:
-                self._check_same(known, kept)
+            run, known = self._checked(index, manifest, kept)
+            if known:
                 return False
-            run = _described(manifest, kept, len(index.runs) + 1)
-            self._check_type(index, kept)
             table = _with_run(kept, run)
             file = LedgerFile(f"runs/{run.run_id}.{index.next_file}.parquet", (run.run_id,))
             write_rows(self.folder / file.path, [table], table.schema, [run])
             write_index(self.folder, index.with_runs([run]).with_files((), (file,)))
         return True
+
+    def check(self, manifest: Mapping[str, Any], rows: pa.Table) -> None:
+        """Raise the DataError that :meth:`append` would raise for a run; nothing is written."""
+        self._checked(read_index(self.folder), manifest, _canonical(rows, str(manifest["run_id"])))
 
     def read(
         self,
@@ -148,6 +149,15 @@ class Ledger:
                 ) from None
             return Snapshot(opened, wanted, lead_ids, columns)
         raise AssertionError("every attempt returns, raises or is followed by another one")
+
+    def _checked(self, index: Index, manifest: Mapping[str, Any], kept: pa.Table) -> tuple[LedgerRun, bool]:
+        """The run as the ledger describes it, and whether it is there already."""
+        known = index.runs.get(str(manifest["run_id"]))
+        if known is not None:
+            self._check_same(known, kept)
+            return known, True
+        self._check_type(index, kept)
+        return _described(manifest, kept, len(index.runs) + 1), False
 
     def _check_same(self, known: LedgerRun, rows: pa.Table) -> None:
         """Rows that were erased since may be missing from the new ones, and the ranks below them move up."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,10 @@ from ...errors import ConvpredictError, MonitoringError, PublishError
 from ...files import write_file, write_json
 from ..content_hash import content_hash
 from ..files import write_table
-from ..publish.make import make_publisher
-from ..publish.protocol import Publication
 from .session import NightRun, Session
 from .state import COMMIT, CROSS_LEAD, SCORES, instant, read_json
 from .steps import Steps
+from .targets import as_published, to_targets
 
 PUBLISHED_BUT = MonitoringError.exit_code
 """The exit code of a night that is published, but not watched over: its monitoring failed."""
@@ -72,23 +70,13 @@ def finish(
 
 def _read_rows(work: Path, manifest: Mapping[str, Any]) -> pa.Table:
     """The scores that were decided on. Raises PublishError where they are others."""
-    rows = _as_written(pq.read_table(work / SCORES))
+    rows = as_published(pq.read_table(work / SCORES))
     if content_hash(rows.drop_columns(["features_hash"])) != manifest["scores_hash"]:
         raise PublishError(
             f"the scores in '{work}' are not those that were decided on: something changed the file. Nothing was "
-            "published; remove that folder, and the night is scored anew"
+            f"published by this run; give the night up with --discard {manifest['run_id']}, and it is scored anew"
         )
     return rows
-
-
-def _as_written(rows: pa.Table) -> pa.Table:
-    """The table with the types it had before it went through a Parquet file, which renames the items of lists: what
-    is published from it is then the same to the byte."""
-    schema = pa.schema(
-        field.with_type(pa.list_(field.type.value_type)) if pa.types.is_list(field.type) else field
-        for field in rows.schema
-    )
-    return rows.cast(schema).combine_chunks()
 
 
 def _publish(session: Session, manifest: dict[str, Any], steps: Steps, rows: pa.Table) -> dict[str, Any]:
@@ -100,7 +88,7 @@ def _publish(session: Session, manifest: dict[str, Any], steps: Steps, rows: pa.
         session.ledger.append(manifest, rows)
         step.rows = rows.num_rows
     with steps.measure("publish") as step:
-        targets = _to_targets(session, scores, manifest, older_ok=older or manifest["afterwards"])
+        targets = to_targets(session, scores, manifest, older_ok=older or manifest["afterwards"])
         step.rows = scores.num_rows
     if not older and (snapshot := work / CROSS_LEAD).is_file():
         write_file(folder.root / CROSS_LEAD, lambda file: file.write(snapshot.read_bytes()))
@@ -114,41 +102,6 @@ def _publish(session: Session, manifest: dict[str, Any], steps: Steps, rows: pa.
     }
     folder.keep_manifest(published)
     return published
-
-
-def _to_targets(
-    session: Session, scores: pa.Table, manifest: Mapping[str, Any], *, older_ok: bool
-) -> list[dict[str, Any]]:
-    """Publish everywhere; a target that fails keeps no other one from its scores."""
-    publication = Publication(
-        str(manifest["run_id"]),
-        str(manifest["name"]),
-        instant(manifest["cutoff"]),
-        scores.num_rows,
-        str(manifest["scores_hash"]),
-    )
-    targets: list[dict[str, Any]] = []
-    failed: list[str] = []
-    for target in session.settings.publish:
-        try:
-            publisher = make_publisher(target, session.base_folder)
-            done = publisher.publish(scores, publication, older_ok=older_ok)
-        except (PublishError, OSError) as error:
-            session.check_interrupted()
-            failed.append(str(error))
-            session.event("target_failed", publication.run_id, level="error", message=str(error))
-            continue
-        targets.append({**asdict(done), "published_at": session.now()})
-        session.event("target", publication.run_id, rows=done.rows, changed=done.changed, message=done.target)
-    if failed:
-        reached = (
-            f"{len(targets)} of {len(session.settings.publish)} targets have the new scores, of the others "
-        )
-        raise PublishError(
-            f"{reached if targets else ''}readers see the former ones: {'; '.join(failed)} Once that is mended, any "
-            f"further run of 'convpredict nightly' finishes {publication.run_id} first"
-        )
-    return targets
 
 
 def _watch(session: Session, manifest: Mapping[str, Any], steps: Steps) -> str | None:

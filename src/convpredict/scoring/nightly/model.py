@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ...config.root import Config
@@ -14,6 +14,7 @@ from ...models.bundle import Bundle, load_bundle
 from .facts import ModelIdentity
 
 CHAMPION = "champion"
+_RECENT = timedelta(days=2)
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,26 @@ class NightModel:
     identity: ModelIdentity
     warning: str | None = None
 
-    def knew_later(self, cutoff: datetime, afterwards: bool) -> bool:
+    def knew_later(self, cutoff: datetime, now: datetime) -> bool:
         """Whether it learnt from what was known only after a cutoff: such a night tells nothing of its quality.
 
-        Where nothing tells until when it learnt, it may have, if the night is filled in afterwards.
+        Where nothing tells until when it learnt, it may have, unless the cutoff is about ``now`` (two days).
         """
         until = self.identity.trained_until
-        return afterwards if until is None else until > cutoff
+        return cutoff < now - _RECENT if until is None else until > cutoff
+
+    def doubts(self, cutoff: datetime, now: datetime) -> list[str]:
+        """What is doubtful about the model for a night, in sentences that name no night."""
+        told = [self.warning] if self.warning is not None else []
+        if self.knew_later(cutoff, now):
+            until = self.identity.trained_until
+            learnt = (
+                "nothing tells until when the model learnt, and it may have learnt from what came after the cutoff"
+                if until is None
+                else f"the model learnt from what was known until {until:%Y-%m-%d}, which is after the cutoff"
+            )
+            told.append(f"{learnt}: the night tells nothing of the model's quality, and is never judged")
+        return told
 
 
 ModelChooser = Callable[[datetime, bool], NightModel]
@@ -75,8 +89,8 @@ def choose_champion(config: Config) -> ModelChooser:
         if not afterwards or then is not None:
             return found
         warning = (
-            f"nothing tells which version was champion on {cutoff:%Y-%m-%d}, so the present one "
-            f"({found.identity.version}) scored that night"
+            "nothing tells which version was champion at the cutoff, so the present one "
+            f"({found.identity.version}) scored the night"
         )
         return NightModel(found.bundle, found.identity, warning)
 
@@ -87,7 +101,7 @@ def _registered(config: Config, wanted: str) -> NightModel:
     from ...tracking.registry import get_model
 
     found = get_model(config.name, wanted, config.tracking)
-    bundle = load_bundle(found.bundle_folder)
+    bundle = found.load()
     identity = ModelIdentity(
         found.name, str(found.version), bundle.digest, found.trained_until, found.registered_at
     )

@@ -15,7 +15,9 @@ from typing import Any
 from ...config.base import Duration
 from ...config.root import Config
 from ...errors import ConfigError
+from ..publish.protocol import LONGEST_RUN_ID, names_a_place
 
+_LATEST = datetime(9999, 12, 31, tzinfo=UTC)
 _STAMP = "%Y%m%dT%H%M%SZ"
 _SECTIONS = ("name", "sources", "history", "observations", "labels", "reasons")
 """What of a configuration decides a night's scores and reasons; the model brings the rest along."""
@@ -68,6 +70,16 @@ def run_id_of(name: str, cutoff: datetime, repetition: int = 1) -> str:
         raise ConfigError(f"a night's cutoff is a whole second; got {cutoff.isoformat()}")
     again = f"-{repetition}" if repetition > 1 else ""
     return f"{file_name(name)}-{cutoff.astimezone(UTC):{_STAMP}}{again}"
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError where the run ids of a project of this name could not name files and folders."""
+    run_id = run_id_of(name, _LATEST)
+    if not names_a_place(run_id):
+        raise ConfigError(
+            f"name: {name!r} gives run ids such as '{run_id}', which cannot name files and folders everywhere: they "
+            f"may not begin with '-', nor have more than {LONGEST_RUN_ID} characters; choose another name"
+        )
 
 
 def parse_run_id(name: str, run_id: str) -> tuple[datetime, int] | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from ..run_log import Level, RunLog
 from .model import ModelChooser
 from .state import NightFolder
 
-Outcome = Literal["published", "already published", "stopped", "failed"]
+Outcome = Literal["published", "already published", "stopped", "failed", "discarded"]
 AfterNight = Callable[["Session", Mapping[str, Any]], None]
 """What is done once a night is published: monitoring. What it raises does not undo the publication."""
 
@@ -42,18 +43,31 @@ class NightRun:
     @property
     def text(self) -> str:
         """What happened, for people."""
-        if self.outcome == "already published":
+        if self.outcome in ("already published", "discarded"):
             return self.message
         if self.outcome != "published":
             return f"{self.outcome.upper()}: {self.message}"
-        doubts = [gate["message"] for gate in self.manifest.get("gates", []) if gate["verdict"] == "warn"]
-        lines = [
+        return "\n".join(
+            [*self._account(), *(f"! {warning}" for warning in self.manifest.get("warnings", []))]
+        )
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is doubtful about a published night, beside what its gates say."""
+        return list(self.manifest.get("warnings", [])) if self.outcome == "published" else []
+
+    def _account(self) -> list[str]:
+        """What was published where, and what the gates doubt."""
+        waived = self.manifest.get("waived") or {}
+        gates = self.manifest.get("gates", [])
+        passed = [gate for gate in gates if gate["verdict"] == "stop" and gate["gate"] in waived]
+        return [
             f"{self.run_id}: {self.manifest['leads']:,} open leads scored as of {self.cutoff:%Y-%m-%d %H:%M} UTC, "
             f"{self.manifest['expected_conversions']:.1f} conversions expected",
             *(_place(target) for target in self.manifest.get("targets", [])),
-            *(f"! {doubt}" for doubt in (*doubts, *self.manifest.get("warnings", []))),
+            *(f"! [{gate['gate']}] {gate['message']} (waived: {waived[gate['gate']]})" for gate in passed),
+            *(f"! {gate['message']}" for gate in gates if gate["verdict"] == "warn"),
         ]
-        return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """For machines: without the manifest's bulk."""
@@ -67,6 +81,23 @@ class NightRun:
             "message": self.message,
             "exit_code": self.exit_code,
         }
+
+
+def text_of(nights: Sequence[NightRun]) -> str:
+    """What happened in all nights of a call, for people; a warning that several of them share is told once."""
+    shared = Counter(warning for night in nights for warning in night.warnings)
+    told: set[str] = set()
+    lines: list[str] = []
+    for night in nights:
+        if not night.warnings:
+            lines.append(night.text)
+            continue
+        lines += night._account()
+        for warning in night.warnings:
+            if warning not in told:
+                lines.append(f"! {warning}" + (f" ({shared[warning]} nights)" if shared[warning] > 1 else ""))
+            told.add(warning)
+    return "\n".join(lines)
 
 
 @dataclass(frozen=True)

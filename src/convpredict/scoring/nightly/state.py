@@ -13,7 +13,7 @@ from typing import Any
 
 from ...errors import DataError
 from ...files import write_json
-from .plan import parse_run_id, run_id_of
+from .plan import parse_run_id
 
 COMMIT = "commit.json"
 PLAN = "plan.json"
@@ -67,16 +67,20 @@ class NightFolder:
             cutoffs.append(instant(last["cutoff"]))
         return max(cutoffs, default=None)
 
+    def is_latest(self, cutoff: datetime) -> bool:
+        """Whether no later night is published or decided."""
+        latest = self.latest()
+        return latest is None or cutoff >= latest
+
     def is_published(self, run_id: str) -> bool:
         """Whether a night's scores are published, everywhere."""
         return (self.manifest(run_id) or {}).get("status") == "published"
 
     def repetitions(self, cutoff: datetime) -> int:
-        """How often a cutoff has been published."""
-        number = 0
-        while self.is_published(run_id_of(self.name, cutoff, number + 1)):
-            number += 1
-        return number
+        """How often a cutoff has been published: the number of its last publication."""
+        parsed = [(run_id, parse_run_id(self.name, run_id)) for run_id in self.run_ids()]
+        found = [(run_id, told[1]) for run_id, told in parsed if told is not None and told[0] == cutoff]
+        return max((number for run_id, number in found if self.is_published(run_id)), default=0)
 
     def unfinished(self) -> list[str]:
         """The ids of nights with work that was not finished, by cutoff."""

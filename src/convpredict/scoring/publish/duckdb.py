@@ -79,6 +79,11 @@ class DuckdbPublisher:
         with self._open(read_only=True) as connection:
             return self._current(connection)
 
+    def kept(self, run_id: str) -> Publication | None:
+        """The record beside the table, if it is that run's: the table holds one run."""
+        current = self.current()
+        return current if current is not None and current.run_id == run_id else None
+
     def erase(self, lead_ids: Sequence[object]) -> int:
         """Delete the rows, then write the whole file anew: DuckDB leaves deleted rows, and those of former nights, in
         the file's free blocks. Everything else in the file is carried over. See Publisher."""

@@ -30,6 +30,9 @@ from .protocol import (
 RECORD = b"convpredict.publication"
 """The key of a file's metadata under which the publication lies, as JSON."""
 
+_RUN_ID_POSITION = 2
+"""Where tables of scores have the column that the files of runs lack."""
+
 _ROW_GROUP = 131_072
 _POLL_SECONDS = 0.2
 
@@ -82,6 +85,26 @@ class ParquetPublisher:
             raise unowned(f"{self._shown}/{self._latest.name}")
         return found
 
+    def kept(self, run_id: str) -> Publication | None:
+        """What the run's own file says of itself, else ``latest.parquet``, if it is that run."""
+        with self._explained():
+            kept = self._record_of(run_id)
+        if kept is not None:
+            return kept
+        current = self.current()
+        return current if current is not None and current.run_id == run_id else None
+
+    def copy_of(self, run_id: str) -> tuple[pa.Table, Publication] | None:
+        """A run's scores as they were published, but for leads that were erased since; None: they are not kept."""
+        with self._explained():
+            record = self._record_of(run_id)
+            if record is None:
+                return None
+            table = _read(self._run_file(run_id))
+        run = pa.repeat(pa.scalar(run_id, pa.string()), table.num_rows)
+        table = table.add_column(_RUN_ID_POSITION, "run_id", run)
+        return table.replace_schema_metadata(None), record
+
     def erase(self, lead_ids: Sequence[object]) -> int:
         """Rewrite every file that holds one of the leads, each in one step; see Publisher."""
         wanted, removed = pa.array(as_text(lead_ids), pa.string()), 0
@@ -131,12 +154,18 @@ class ParquetPublisher:
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             write_text(text, path)
 
-    def _keep_run(self, scores: pa.Table, publication: Publication) -> bool:
-        path = self.folder / "runs" / f"run_id={publication.run_id}" / "scores.parquet"
+    def _run_file(self, run_id: str) -> Path:
+        return self.folder / "runs" / f"run_id={run_id}" / "scores.parquet"
+
+    def _record_of(self, run_id: str) -> Publication | None:
         try:
-            kept = _record(path)
+            return _record(self._run_file(run_id))
         except (FileNotFoundError, pa.ArrowInvalid, ValueError, KeyError):
-            kept = None
+            return None
+
+    def _keep_run(self, scores: pa.Table, publication: Publication) -> bool:
+        path = self._run_file(publication.run_id)
+        kept = self._record_of(publication.run_id)
         if kept is not None:
             check_same(publication, kept, self._name(path))
             if kept.rows + kept.erased == publication.rows:

@@ -76,6 +76,11 @@ class PostgresPublisher:
         with self._session() as session:
             return self._current(session, self._schema(session))
 
+    def kept(self, run_id: str) -> Publication | None:
+        """The record beside the table, if it is that run's: the table holds one run."""
+        current = self.current()
+        return current if current is not None and current.run_id == run_id else None
+
     def erase(self, lead_ids: Sequence[object]) -> int:
         """Delete the rows, then have the server write the table anew (VACUUM FULL), which frees the bytes of deleted
         rows, and those of former nights. Readers wait meanwhile. The server's write-ahead log, its backups and its

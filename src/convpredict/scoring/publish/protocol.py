@@ -16,6 +16,9 @@ from ...errors import PublishError
 PUBLICATIONS = "convpredict_publications"
 """The table beside a score table in a database: one row for each score table, saying what it holds."""
 
+LONGEST_RUN_ID = 200
+"""File systems allow names of 255 bytes; what is put before and behind a run id needs some of them."""
+
 _RUN_ID = re.compile(r"[\w.][\w.-]*")
 _REPETITION = re.compile(r"-\d{8}T\d{6}Z-(\d+)$")
 
@@ -97,6 +100,10 @@ class Publisher(Protocol):
         """What readers see now, read from the place itself; None before the first publication."""
         ...
 
+    def kept(self, run_id: str) -> Publication | None:
+        """What the place holds of a run, be it the current one or not; None: nothing."""
+        ...
+
     def erase(self, lead_ids: Sequence[object]) -> int:
         """Remove the leads' rows from everything published here, also from the bytes; returns how many rows went."""
         ...
@@ -110,14 +117,24 @@ class Publisher(Protocol):
         ...
 
 
+def names_a_place(run_id: str) -> bool:
+    """Whether a run id may name the folders and files of a publication.
+
+    >>> names_a_place("demo-20250601T000000Z"), names_a_place("-demo-20250601T000000Z")
+    (True, False)
+    """
+    return _RUN_ID.fullmatch(run_id) is not None and len(run_id) <= LONGEST_RUN_ID
+
+
 def check_scores(scores: pa.Table, publication: Publication) -> None:
     """Raise PublishError unless the table is that of this publication: one row per lead, one run, one cutoff."""
     problem = None
     if missing := [name for name in ("lead_id", "cutoff", "run_id") if name not in scores.column_names]:
         problem = f"they lack the column {missing[0]}"
-    elif not _RUN_ID.fullmatch(publication.run_id):
+    elif not names_a_place(publication.run_id):
         problem = (
-            f"the run id {publication.run_id!r} names folders and must consist of letters, digits, '.', '-' and '_'; "
+            f"the run id {publication.run_id!r} names folders and must consist of letters, digits, '.', '-' and '_', "
+            f"begin with no '-', and have at most {LONGEST_RUN_ID} characters; "
             "change 'name' in the configuration"
         )
     elif scores.num_rows != publication.rows:

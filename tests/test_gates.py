@@ -360,6 +360,7 @@ def test_without_limits_a_gate_is_off_but_for_a_night_without_leads(usual: Histo
         tables=off,
         freshness=FreshnessConfig(data=AgeLimits(), missing_events=off),
         volume=off,
+        hours=off,
         model_age=AgeLimits(),
         quarantine=off,
     )
@@ -422,6 +423,7 @@ def test_a_history_that_cannot_be_read_stops_every_gate_that_reads_it() -> None:
         "freshness_kinds",
         "freshness_tables",
         "volume",
+        "hours",
     ]
 
 

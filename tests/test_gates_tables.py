@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from convpredict.config.gates import FreshnessConfig, GatesConfig, Limits
 from convpredict.history.history import History
 from convpredict.scoring.gates.evidence import Evidence
 from convpredict.scoring.gates.freshness_tables import judge_freshness_of_tables
+from convpredict.scoring.gates.hours import judge_hours
 from convpredict.scoring.gates.volume import (
     chance_of_so_few,
     judge_volume,
@@ -23,6 +26,7 @@ from nights import (
     DAYS,
     START,
     history_of,
+    manifest,
     microseconds,
     night,
     stream,
@@ -46,6 +50,25 @@ def volume_on(history: History, *, cutoff: datetime = CUTOFF, limits: Limits | N
     """What the gate of the volume says."""
     config = GatesConfig(volume=limits) if limits else GatesConfig()
     return judge_volume(Evidence(night(history=history, cutoff=cutoff), config))
+
+
+def hours_on(
+    history: History, *, last: dict[str, Any] | None = None, limits: Limits | None = None
+) -> GateResult:
+    """What the gate of the hours says."""
+    config = GatesConfig(hours=limits) if limits else GatesConfig()
+    return judge_hours(Evidence(night(history=history, last=last), config))
+
+
+def moved(hours: float, first_day: float) -> History:
+    """The usual kinds, of which those from a day on are told some hours later."""
+    begin = microseconds(START) + int(first_day * DAY)
+    return history_of(
+        {
+            name: np.where(times >= begin, times + int(hours * DAY / 24), times)
+            for name, times in usual_kinds().items()
+        }
+    )
 
 
 def silent(table: str, days: float) -> History:
@@ -174,8 +197,8 @@ def test_after_a_thin_week_whose_end_was_as_usual_the_gate_only_warns() -> None:
 
 
 def test_thin_days_go_on_being_told_until_the_weeks_before_are_thin_too() -> None:
-    verdicts = [volume_on(thin(0.25, first_day=DAYS - days)).verdict for days in (5, 7, 14, 35, 49)]
-    assert verdicts == ["warn", "stop", "stop", "pass", "pass"]
+    verdicts = [volume_on(thin(0.25, first_day=DAYS - days)).verdict for days in (5, 7, 14, 21, 35, 49)]
+    assert verdicts == ["warn", "stop", "stop", "stop", "pass", "pass"]
 
 
 def test_a_stream_that_falls_slowly_or_grows_passes() -> None:
@@ -232,7 +255,48 @@ def test_weeks_in_which_nothing_happens_hardly_ever_alarm(mean: float, variation
     for _ in range(1_000):
         level = random.gamma(variation**-2, variation**2, 9) if variation else np.ones(9)
         *weeks, now = random.poisson(mean * level)
-        expected = min(np.median(weeks), np.median(weeks[-3:]))
+        expected = min(np.median(weeks), np.median(weeks[-5:]))
         chance = chance_of_so_few(int(now), float(expected), weekly_variation(np.array(weeks)))
         alarms += bool(now <= 0.6 * expected and chance < 1e-5)
     assert alarms <= 2
+
+
+@pytest.mark.parametrize(
+    ("hours", "verdict"), [(-6, "warn"), (5, "warn"), (1, "pass"), (-1, "pass"), (0, "pass")]
+)
+def test_times_that_moved_by_hours_are_told_and_daylight_saving_is_not(hours: int, verdict: str) -> None:
+    result = hours_on(moved(hours, DAYS - 7.5))
+    assert result.verdict == verdict, result.message
+    if verdict == "warn":
+        assert result.details["shift_hours"] == hours
+        assert f"most alike if moved by {-hours:+d} hours" in result.message
+        assert "those of the weeks before" in result.message
+        assert hours_on(moved(hours, DAYS - 7.5), limits=Limits(stop=0.5)).verdict == "stop"
+
+
+def test_times_that_all_moved_are_told_by_what_the_last_night_saw() -> None:
+    before = hours_on(moved(0, 0))
+    gates = [{"gate": "rows", "details": {}}, asdict(before)]
+    result = hours_on(moved(5, 0), last=manifest(gates=gates))
+    assert (result.verdict, result.details["shift_hours"]) == ("warn", 5)
+    assert "those that the last published night saw, 1 day before" in result.message
+    assert hours_on(moved(0, 0), last=manifest(gates=gates)).verdict == "pass"
+    assert hours_on(moved(5, 0), last=manifest()).verdict == "pass"
+
+
+def test_hours_are_those_of_the_day_whatever_the_cutoff() -> None:
+    history = moved(0, 0)
+    early = judge_hours(Evidence(night(history=history), GatesConfig()))
+    cutoff = CUTOFF - timedelta(hours=14)
+    late = judge_hours(
+        Evidence(night(history=history, cutoff=cutoff, last=manifest(gates=[asdict(early)])), GatesConfig())
+    )
+    assert late.verdict == "pass"
+    assert np.flatnonzero(late.details["by_hour"]).tolist() == list(range(7, 19))
+    assert np.flatnonzero(early.details["by_hour"]).tolist() == list(range(7, 19))
+
+
+def test_hours_of_few_events_are_not_judged() -> None:
+    assert hours_on(history_of({"call": stream(3, 1)})).verdict == "not judged"
+    assert hours_on(history_of({})).verdict == "not judged"
+    assert hours_on(moved(6, DAYS - 7.5), limits=Limits()).verdict == "not judged"

@@ -63,5 +63,6 @@ class GatesConfig(Strict):
     unknown: Limits = Limits(warn=0.05, stop=0.25)
     freshness: FreshnessConfig = FreshnessConfig()
     volume: Limits = Limits(warn=0.4, stop=0.7)
+    hours: Limits = Limits(warn=0.25)
     model_age: AgeLimits = AgeLimits(warn=Duration("120d"), stop=Duration("365d"))
     quarantine: Limits = Limits(warn=0.01, stop=0.05)

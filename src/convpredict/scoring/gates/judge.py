@@ -12,6 +12,7 @@ from .age import judge_model_age
 from .evidence import Evidence
 from .freshness import judge_data, judge_kinds
 from .freshness_tables import judge_freshness_of_tables
+from .hours import judge_hours
 from .quarantine import judge_quarantine
 from .rows import judge_rows
 from .score_shift import judge_against_last_night, judge_against_training
@@ -30,6 +31,7 @@ _JUDGES: Mapping[str, Callable[[Evidence], GateResult]] = {
     "freshness_kinds": judge_kinds,
     "freshness_tables": judge_freshness_of_tables,
     "volume": judge_volume,
+    "hours": judge_hours,
     "model_age": judge_model_age,
     "quarantine": judge_quarantine,
 }

@@ -19,7 +19,7 @@ _ALPHA = 1e-5
 _WEEK = 7 * 86_400_000_000
 _WEEKS = 8
 _FEWEST_WEEKS = 4
-_RECENT_WEEKS = 3
+_RECENT_WEEKS = 5
 _FEWEST_EVENTS = 20
 _RECOVERED = 0.6
 _PRUDENCE = 1.5
@@ -33,7 +33,7 @@ _LOOK_AT = (
 def judge_volume(evidence: Evidence) -> GateResult:
     """By which share the interactions of the last 7 days fall short of what the 8 weeks before let expect.
 
-    Expected is the median of these weeks, or of the last three where that is less. A fall that chance explains
+    Expected is the median of these weeks, or of the last five where that is less. A fall that chance explains
     (1e-5), where weeks vary as these did, does not count. If the last day was as usual again, the gate only warns.
     """
     facts, limits = evidence.facts, evidence.config.volume

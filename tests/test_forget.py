@@ -14,7 +14,9 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
+from uuid import UUID
 
 import duckdb
 import numpy as np
@@ -57,7 +59,7 @@ from factories import day, make_history
 from nightly_project import NIGHT, make_project
 from test_ledger import night, scores
 
-NAMES = LeadNames(("lead-17", "4711"))
+NAMES = LeadNames(("lead-17", "4711", str(UUID(int=0x17))))
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 
 
@@ -132,12 +134,28 @@ def test_a_damaged_file_is_no_empty_list(tmp_path: Path, text: str) -> None:
         ("tags", ["x", "lead-17"], True),
         ("tags", [{"who": "lead-17"}], True),
         ("tags", ["lead-171"], False),
+        ("url", "https://crm.example/leads/lead-17/edit", True),
+        ("url", "https://crm.example/leads/lead-171/edit", False),
+        ("page", "a 4711 in free text", False),
+        ("payload", '{"lead_id": 4711}', True),
+        ("payload", '{"lead_id": 47110}', False),
+        ("payload", b"for lead-17.", True),
+        ("lead_id", b"lead-17", True),
+        ("lead_id", " lead-17 ", True),
+        ("lead_id", Decimal(4711), True),
+        ("key", UUID(int=0x17).bytes, True),
+        ("tags", [], False),
+        ("lead_id", 4711.0, True),
+        ("tags", ["see lead-17"], True),
+        ("tags", {"lead_id": 4711, "n": 1}, True),
+        ("tags", {"lead_id": 1, "n": 4711}, False),
+        ("tags", {"lead_id": None, "of": [{"url": "x/lead-17"}]}, True),
     ],
 )
 def test_what_counts_as_an_id_in_a_column(column: str, value: object, found: bool) -> None:
     table = pa.table({column: [value, None], "p": [0.1, 0.2]})
     assert NAMES.in_table(table).tolist() == [found, False]
-    if isinstance(value, str):
+    if isinstance(value, str | bytes):
         coded = pa.table({column: pa.array([value, None]).dictionary_encode()})
         assert NAMES.in_table(coded).tolist() == [found, False]
 
@@ -181,6 +199,34 @@ def test_rows_are_erased_and_nothing_else(rows: list[tuple[int, str | None]]) ->
         assert left.schema.equals(pq.read_table(pa.BufferReader(before)).schema, check_metadata=True)
         assert (path.read_bytes() == before) == (len(rows) == len(expected))
         assert count_found(path, NAMES)[0] == 0
+
+
+def test_an_id_within_a_quarantined_row_is_found_and_erased(tmp_path: Path) -> None:
+    n = 3_000
+    urls = [f"https://crm.example/leads/cust-{number:06d}/edit" for number in range(n)]
+    pairs = pa.array([[(url, number)] for number, url in enumerate(urls)], pa.map_(pa.string(), pa.int64()))
+    columns = {
+        "url": pa.array(urls),
+        "packed": pa.array([url.encode() for url in urls], pa.large_binary()),
+        "coded": pa.array(urls).dictionary_encode(),
+        "map": pairs,
+    }
+    for name, column in columns.items():
+        aside = pa.table({"reason": ["missing id"] * n, "lead_id": pa.nulls(n, pa.string()), name: column})
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(aside, path, compression="zstd")
+        names = LeadNames(("cust-002567",))
+        assert count_found(path, names) == (1, "rows")
+        assert erase_rows(path, names) == 1
+        assert count_found(path, names)[0] == 0
+        assert pq.read_table(path).equals(pa.concat_tables([aside.slice(0, 2567), aside.slice(2568)]))
+
+
+def test_the_notes_of_a_table_are_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    field = pa.field("n", pa.int64(), metadata={"asked by": "lead-17"})
+    pq.write_table(pa.table({"n": [1]}, schema=pa.schema([field])), path)
+    assert count_found(path, NAMES) == (1, "bytes")
 
 
 def test_lines_of_csv_files_are_erased(tmp_path: Path) -> None:
@@ -230,6 +276,15 @@ def test_every_kind_of_file_is_looked_into(tmp_path: Path, lead: str, found: boo
     for name, path in plant(tmp_path, lead).items():
         expected = found and not (name == "g.bin" and lead == "4711")
         assert (count_found(path, NAMES)[0] > 0) == expected, name
+
+
+def test_an_id_within_a_text_of_a_database_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "notes.duckdb"
+    with closing(duckdb.connect(str(path))) as connection:
+        connection.execute(
+            "CREATE TABLE notes AS SELECT 'lead-17 called' AS note, {'x': 'of lead-170'} AS more"
+        )
+    assert count_found(path, NAMES) == (1, "rows")
 
 
 def test_deleted_rows_in_a_database_file_are_found_by_their_bytes(tmp_path: Path) -> None:
@@ -349,9 +404,16 @@ def test_a_project_forgets_a_lead_everywhere(project, tmp_path: Path) -> None:
     assert holding(folder, lead) == {"nightly", "scores", "scores.duckdb", "runs", "mlruns"}
     rows = Ledger(folder / "nightly" / "ledger").read().num_rows
 
+    snapshot = folder / "nightly" / "cross_lead.json"
+    reports = sorted(path.name for path in (folder / "nightly" / "monitoring").glob("demo-*.json"))
+    assert (snapshot.is_file(), len(reports)) == (True, 2)
+
     done = forget(config, [lead], also=[lists])
     assert not done.leftovers
     assert done.search.files > 20
+    assert sorted(Path(path).name for path in done.removed) == ["cross_lead.json", *reports, "index.html"]
+    assert not any(Path(path).exists() for path in done.removed)
+    assert "'convpredict monitor CONFIG --rebuild' makes them anew" in done.text
     assert holding(folder, lead) == set()
     assert Ledger(folder / "nightly" / "ledger").read().num_rows == rows - 2
     assert done.erased["ledger"] == 2
@@ -376,6 +438,8 @@ def test_a_project_forgets_a_lead_everywhere(project, tmp_path: Path) -> None:
     manifest = json.loads((folder / "nightly" / "runs" / "demo-20251201T000000Z.json").read_text())
     assert manifest["forgotten"] == 1
     assert holding(folder, lead) == set()
+    assert forget(config, [lead]).removed == ()
+    assert snapshot.is_file()
 
 
 def test_results_in_another_working_directory_are_found(project, tmp_path: Path, monkeypatch) -> None:

@@ -38,6 +38,7 @@ class Forgetting:
     ``erased``: rows by place. ``known_before``: who had been forgotten before. ``in_sources``: for each lead whether
     the sources still hold it (None: they could not be read). ``notes``: what nobody can know from here. ``unproved``:
     places that training wrote and that were not found, of which the search proves nothing.
+    ``removed``: files with counts of groups in which a lead may have been alone.
     """
 
     lead_ids: tuple[str, ...]
@@ -48,6 +49,7 @@ class Forgetting:
     search: Search
     notes: tuple[str, ...] = ()
     unproved: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
 
     @property
     def leftovers(self) -> tuple[Leftover | str, ...]:
@@ -72,6 +74,7 @@ class Forgetting:
             "unread": list(self.search.unread),
             "notes": list(self.notes),
             "not_proved": list(self.unproved),
+            "removed": list(self.removed),
         }
 
 
@@ -91,7 +94,7 @@ def forget(
 
     Raises BusyError while a nightly run is at work, or while one has not finished publishing.
     """
-    from ..scoring.forget.erasure import erase_everywhere, search_everywhere, training_sets
+    from ..scoring.forget.erasure import erase_everywhere, remove_counts, search_everywhere, training_sets
     from ..scoring.forget.forgotten import read_forgotten, write_forgotten
     from ..scoring.forget.names import LeadNames
     from ..scoring.nightly.lock import holding_lock
@@ -118,6 +121,7 @@ def forget(
         if noted != former:
             write_forgotten(places.state.root, noted)
         progress("erasing", 0.2)
+        removed = remove_counts(names, places.state)
         erased = erase_everywhere(names, places)
         for remote in _remote(project, located):
             erased |= remote.erase(names)
@@ -134,8 +138,9 @@ def forget(
         models,
         _in_sources(project, names),
         found,
-        (*notes, *_limits(names)),
+        (*notes, *_counts_removed(removed), *_limits(names)),
         located.missing,
+        tuple(removed),
     )
 
 
@@ -213,6 +218,21 @@ def _in_sources(project: Project, names: LeadNames) -> dict[str, bool | None]:
             aside = any(count_found(path, one)[0] for path in files_below(Path(folder)))
             found[lead] = aside or lead_row_of(history, lead) is not None
     return found
+
+
+def _counts_removed(removed: Sequence[str]) -> list[str]:
+    notes = []
+    if any(path.endswith("cross_lead.json") for path in removed):
+        notes.append(
+            "The snapshot of rates and loads counted them and is removed; the next night writes it, and until then a "
+            "service that is told to read it (CONVPREDICT_CROSS_LEAD) refuses to score."
+        )
+    if reports := sum("monitoring" in Path(path).parts[-2:-1] for path in removed):
+        notes.append(
+            f"{reports:,} files of monitoring counted them and are removed; 'convpredict monitor CONFIG --rebuild' "
+            "makes them anew."
+        )
+    return notes
 
 
 def _limits(names: LeadNames) -> list[str]:

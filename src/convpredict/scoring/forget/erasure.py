@@ -11,9 +11,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from ..ledger.ledger import Ledger
-from ..nightly.state import NightFolder
+from ..nightly.plan import parse_run_id
+from ..nightly.state import CROSS_LEAD, NightFolder
 from ..publish.protocol import Publisher
 from .files import count_found, erase_rows, files_below
+from .forgotten import FILE as FORGOTTEN
 from .names import LeadNames
 
 _SEALS = ("bundle.json", "checksums.json")
@@ -102,6 +104,34 @@ def erase_everywhere(names: LeadNames, places: Places) -> dict[str, int]:
                 if gone:
                     erased[str(path)] = erased.get(str(path), 0) + gone
     return {place: rows for place, rows in erased.items() if rows}
+
+
+def remove_counts(names: LeadNames, state: NightFolder) -> list[str]:
+    """Remove what counts groups in which a lead may have been alone: the snapshot of rates and loads, if it is not
+    newer than the list of the forgotten, and monitoring's reports from the first night on that scored one of the leads.
+
+    Tells which files went. To be called before the ledger is erased, which knows those nights: done again after a
+    crash, it removes the rest.
+    """
+    removed = []
+    snapshot, listed = state.root / CROSS_LEAD, state.root / FORGOTTEN
+    if snapshot.is_file() and snapshot.stat().st_mtime_ns <= listed.stat().st_mtime_ns:
+        snapshot.unlink()
+        removed.append(str(snapshot))
+    nights = Ledger(state.root / "ledger").read(lead_ids=list(names.ids), columns=["cutoff"])["cutoff"]
+    if not len(nights):
+        return removed
+    first = min(nights.to_pylist())
+    reports = state.root / "monitoring"
+    for path in sorted(reports.glob("*.json")):
+        parsed = parse_run_id(state.name, path.stem)
+        if parsed is not None and parsed[0] >= first:
+            path.unlink()
+            removed.append(str(path))
+    if removed and (page := reports / "index.html").is_file():
+        page.unlink()
+        removed.append(str(page))
+    return removed
 
 
 def search_everywhere(names: LeadNames, places: Places) -> Search:

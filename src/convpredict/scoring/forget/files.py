@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -69,7 +70,8 @@ def count_found(path: Path, names: LeadNames) -> tuple[int, str]:
     kind = _kind(path)
     if kind == "parquet":
         rows = sum(int(names.in_table(table).sum()) for table in _parquet_tables(path, names))
-        return (rows, "rows") if rows else (_found_in_bytes(path, names), "bytes")
+        within = _found_in_schema(path, names) or _found_in_bytes(path, names)
+        return (rows, "rows") if rows else (within, "bytes")
     if kind == "database":
         rows, within = _found_in_database(path, names)
         stale = 0 if rows or within else _found_in_bytes(path, names, alone=False)
@@ -111,6 +113,27 @@ def _parquet_tables(path: Path, names: LeadNames | None = None) -> Iterator[pa.T
         columns = None if names is None else names.columns_of(file.schema_arrow)
         for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
             yield pa.Table.from_batches([batch])
+
+
+def _found_in_schema(path: Path, names: LeadNames) -> int:
+    """How many of the ids stand in the names and notes (metadata) of a Parquet file's columns."""
+    schema = pq.read_schema(path)
+    texts = [str(schema), *_notes(schema)]
+    return len({lead for text in texts for lead in names.in_bytes(text.encode())})
+
+
+def _notes(of: Any) -> Iterator[str]:
+    """The metadata of a schema or field, and of all fields within."""
+    for key, value in (of.metadata or {}).items():
+        if key != b"ARROW:schema":
+            yield f"{key.decode('utf-8', 'replace')} {value.decode('utf-8', 'replace')}"
+    fields = of if isinstance(of, pa.Schema) else _fields_of(of.type)
+    for field in fields:
+        yield from _notes(field)
+
+
+def _fields_of(kind: pa.DataType) -> list[pa.Field]:
+    return [kind.field(i) for i in range(kind.num_fields)] if pa.types.is_nested(kind) else []
 
 
 def _erase_parquet(path: Path, names: LeadNames) -> int:

@@ -158,6 +158,34 @@ def test_a_run_id_never_stands_for_other_content(place: Place) -> None:
     place.shows(publication)
 
 
+def test_a_place_tells_what_it_keeps_of_a_run(place: Place) -> None:
+    assert place.publisher().kept(night(1)[1].run_id) is None
+    for day in (1, 2):
+        place.publisher().publish(*night(day))
+    former, latest = night(1)[1], night(2)[1]
+    assert place.publisher().kept(latest.run_id) == latest
+    assert place.publisher().kept(former.run_id) == (former if place.kind == "parquet" else None)
+
+
+def test_a_copy_of_a_run_is_what_was_published_without_the_erased(tmp_path: Path) -> None:
+    publisher = ParquetPublisher(tmp_path / "scores")
+    scores, publication = night(1)
+    assert publisher.copy_of(publication.run_id) is None
+    publisher.publish(scores, publication)
+    publisher.publish(*night(2))
+    copy, told = publisher.copy_of(publication.run_id)
+    assert told == publication
+    assert content_hash(copy) == publication.content_hash
+    gone = scores["lead_id"][0].as_py()
+    publisher.erase([gone])
+    copy, told = publisher.copy_of(publication.run_id)
+    assert (told.rows, told.erased, copy.num_rows) == (publication.rows - 1, 1, publication.rows - 1)
+    other = ParquetPublisher(tmp_path / "other")
+    other.publish(copy, told)
+    assert other.current() == told
+    assert other.find([gone]) == []
+
+
 def test_two_projects_do_not_share_a_place(place: Place) -> None:
     place.publisher().publish(*night(0))
     scores, publication = night(1)

@@ -44,8 +44,8 @@ def nightly(
     """Score every open lead with the champion, judge the scores, publish them to every target.
 
     Exit codes: 0 published (or published before); 7 stopped by a gate; 8 another run is at work; 9 not published
-    everywhere; 12 published, but not monitored; 3, 5, 11 no data, bundle or champion; 130 interrupted. The log goes to
-    standard error.
+    everywhere; 12 published, but not monitored; 2, 3, 5, 11 the configuration, data, bundle or champion cannot be used;
+    130 interrupted. The log goes to standard error.
     """
     from .. import workflows
 

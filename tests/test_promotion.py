@@ -12,11 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convpredict.config.promotion import PromotionConfig
+from convpredict.config.root import Config
 from convpredict.config.training import EvaluationConfig
+from convpredict.evaluation.horizon_comparison import HorizonPair, compare_horizons
 from convpredict.evaluation.metrics import auc, calibration_ratio, captured_in_top, log_loss
 from convpredict.evaluation.model_comparison import compare_models, simultaneous_intervals
-from convpredict.evaluation.promotion import judge, judge_alone
+from convpredict.evaluation.promotion import judge, judge_alone, told_apart
+from convpredict.models.bundle import Bundle
+from convpredict.scoring.model_pairs import lost_columns, score_pair
 from convpredict.tracking.champions import Change, former_champions, happened
+from factories import day
+from served_leads import served_bundle, served_history
 
 CONFIG = EvaluationConfig(resamples=200, top_shares=(0.05, 0.2))
 AT = datetime(2024, 1, 1, tzinfo=UTC)
@@ -176,6 +182,127 @@ def test_without_a_scorecard_calibration_and_numbers_count():
         "converting_leads",
         "calibration_ratio",
     ]
+
+
+def further_pairs(seed: int = 7):
+    """The later rows of each lead are known within 90 days, all within 7."""
+    y, p, lead, rng = leads_of(seed)
+    bad, early = blurred(p, rng, 1.5), np.arange(len(y)) % 3 < 2
+    pairs = {
+        "7d": HorizonPair(y, p, p, lead),
+        "90d": HorizonPair(y[early], bad[early], p[early], lead[early]),
+        "1y": HorizonPair(y[:0], p[:0], p[:0], lead[:0]),
+    }
+    return y, p, lead, pairs
+
+
+def test_further_horizons_are_compared_where_each_is_known():
+    _, _, _, pairs = further_pairs()
+    found = compare_horizons(pairs, CONFIG)
+    wanted = pairs["90d"]
+    gap = log_loss(wanted.label, wanted.p_challenger) - log_loss(wanted.label, wanted.p_champion)
+    assert found["90d"]["log_loss"]["value"] == pytest.approx(gap)
+    assert 0 < found["90d"]["log_loss"]["low"] < gap < found["90d"]["log_loss"]["high"]
+    assert found["90d"]["champion"] == pytest.approx(log_loss(wanted.label, wanted.p_champion))
+    assert found["7d"]["log_loss"] == {"value": 0, "low": 0, "high": 0}
+    assert (found["7d"]["rows"], found["90d"]["rows"], found["1y"]["rows"]) == (4500, 3000, 0)
+    assert found["90d"]["converting_leads"] == len(np.unique(wanted.lead_ids[wanted.label > 0]))
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_challenger_that_is_worse_on_a_further_horizon_is_not_promoted():
+    y, p, lead, pairs = further_pairs()
+    figures = compare_models(y, p, p, lead, CONFIG)
+    assert judge(figures, PromotionConfig()).holds
+    figures["further"] = compare_horizons(pairs, CONFIG)
+    verdict = judge(figures, PromotionConfig())
+    (check,) = [check for check in verdict.checks if check.holds is False]
+    assert check.name == "further_horizons"
+    assert "log loss within 90d +" in check.sentence
+    assert check.sentence.endswith("Not judged, as too few leads converted: 1y (0).")
+    assert judge(figures, PromotionConfig(further_horizons="any")).holds
+    del figures["further"]["90d"], figures["further"]["7d"]
+    assert judge(figures, PromotionConfig()).holds
+
+
+@pytest.fixture(scope="module")
+def served():
+    """A history and a bundle of three horizons with a value model."""
+    history = served_history()[1]
+    return history, served_bundle(history)
+
+
+def test_a_challenger_that_takes_columns_from_readers_is_not_promoted(served):
+    whole = served[1]
+    less = Bundle(
+        whole.name, whole.model, whole.feature_set, whole.horizon, whole.scorecard, profile=whole.profile
+    )
+    assert lost_columns(whole, less) == lost_columns(whole, whole) == []
+    lost = lost_columns(less, whole)
+    values = ["expected_value", "value"]
+    assert set(lost) == {
+        *("p_convert_7d", "p_convert_90d", "median_days_to_conversion"),
+        *(name + end for name in values for end in ("", "_low", "_high")),
+    }
+    y, p, lead, rng = leads_of(4)
+    figures = {**compare_models(y, p, blurred(p, rng, 1.5), lead, CONFIG), "lost_columns": lost}
+    verdict = judge(figures, PromotionConfig())
+    assert [check.sentence for check in verdict.checks if check.holds is False] == [
+        f"readers would lose 9 columns that the champion gives them: {', '.join(lost)}."
+    ]
+    kept = judge({**figures, "lost_columns": [], "both_predict_value": True}, PromotionConfig())
+    assert kept.holds
+    assert "which of them does so better is not compared" in kept.checks[-2].sentence
+
+
+def test_the_text_says_how_small_a_difference_could_not_have_been_told():
+    reaches = []
+    for leads in (100, 1500):
+        y, p, lead, rng = leads_of(8, leads=leads)
+        figures = compare_models(y, p, blurred(p, rng, 0.5), lead, CONFIG)
+        gap, own = figures["difference"]["log_loss"], figures["champion"]["log_loss"]["value"]
+        reaches.append((gap["high"] - gap["low"]) / 2)
+        told = f"below {reaches[-1]:.4f} in log loss ({100 * reaches[-1] / own:.0f} % of the champion's), "
+        assert told in told_apart(figures)
+        assert "in captured_top_5pct" in told_apart(figures)
+    assert reaches[0] > 2 * reaches[1]
+    nothing = {"value": None, "low": None, "high": None}
+    assert "any difference" in told_apart({**figures, "difference": {"log_loss": nothing}})
+
+
+def test_pairs_are_scored_where_any_horizon_that_both_predict_is_known(served):
+    """The first horizon keeps the rows that it has alone, and a further one has the rows of its own labels."""
+    history, whole = served
+    less = Bundle(whole.name, whole.model, whole.feature_set, whole.horizon, whole.scorecard)
+    tables = {
+        "leads": {"source": "leads"},
+        "interactions": {"source": "leads"},
+        "conversions": {"source": "leads"},
+    }
+    config = Config.model_validate(
+        {
+            "name": "pairs",
+            "sources": {"leads": {"file": "leads.parquet"}},
+            "history": {**tables, "known_until": "2024-06-01"},
+            "observations": {"cutoffs": {"every": "2d"}},
+        }
+    )
+    both = score_pair(history, whole, whole, config, day(0))
+    alone = score_pair(history, less, whole, config, day(0))
+    assert alone.further == {}
+    for name in ("label", "p_challenger", "p_champion"):
+        np.testing.assert_array_equal(getattr(both, name), getattr(alone, name))
+    assert both.lead_ids.equals(alone.lead_ids)
+    assert both.cutoff.equals(alone.cutoff)
+    assert {title: len(column) for title, column in both.segments.items()} == dict.fromkeys(
+        alone.segments, len(alone.label)
+    )
+    rows = {name: len(pair.label) for name, pair in both.further.items()}
+    assert rows["7d"] > len(both.label) > rows["90d"]
+    for pair in both.further.values():
+        np.testing.assert_array_equal(pair.p_challenger, pair.p_champion)
+        assert len(pair.lead_ids) == len(pair.label)
+    assert (np.mean(both.further["7d"].label)) < np.mean(both.label)
 
 
 STEPS = st.lists(

@@ -77,6 +77,7 @@ CONFIG = {
 }
 ONLY_AGE = "features.declare=[{family: age}]"
 """An override that leaves the model almost nothing to learn from."""
+TWO = "labels.horizons=[30d, 60d]"
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:mlflow")
 
@@ -90,7 +91,7 @@ class Shop:
         content = {**CONFIG, "tracking": {"uri": self.tracking.uri}}
         self.config.write_text(yaml.safe_dump(content), encoding="utf-8")
         simulate_data(self.config)
-        self.good, self.poor = self._train(("good", ()), ("poor", ("--set", ONLY_AGE)))
+        self.good, self.poor = self._train(("good", ("--set", TWO)), ("poor", ("--set", ONLY_AGE)))
 
     def _train(self, *wanted: tuple[str, tuple[str, ...]]) -> list[str]:
         command = [sys.executable, "-m", "convpredict.cli", "train", str(self.config), "--json", "--out"]
@@ -209,6 +210,27 @@ def test_a_worse_challenger_is_refused_with_all_figures(shop):
     assert {entry["segment"] for entry in details["figures"]["segments"]} == {"channel", "industry"}
 
 
+def test_a_challenger_that_lacks_a_horizon_is_refused_and_named(shop):
+    promote(shop.config, version=shop.good)
+    wanted = r"DOES NOT HOLD: readers would lose 2 columns .*: p_convert_60d, median_days_to_conversion\."
+    free = ["log_loss=any", "captured=any", "segments=any", "calibration_ratio=[0.1, 10]"]
+    free = [f"promotion.{each}" for each in free]
+    with pytest.raises(PromotionError, match=wanted) as caught:
+        promote(shop.config, version=shop.poor, overrides=free)
+    assert "with the labels and the scorecard that the champion was trained with" in str(caught.value)
+    assert "this data could not have told a difference below" in str(caught.value)
+    assert [check["name"] for check in caught.value.details["checks"] if check["holds"] is False] == [
+        "columns"
+    ]
+    assert shop.champion() == shop.good
+    promote(shop.config, version=shop.poor, force="nobody reads them")
+    assert shop.champion() == shop.poor
+    assert read_changes(NAME, shop.tracking)[-1].figures["lost_columns"] == [
+        "p_convert_60d",
+        "median_days_to_conversion",
+    ]
+
+
 def test_the_comparison_is_that_of_the_test_parts(shop):
     """Both were trained until the same instant, so that the comparison has exactly the rows of their test parts."""
     promote(shop.config, version=shop.good)
@@ -287,6 +309,97 @@ def test_rolling_back_walks_back_and_what_was_withdrawn_needs_force(shop):
         assert champion_at(NAME, change.at, shop.tracking) == change.version
     listed = list_models(shop.config).summary
     assert [entry["to"] for entry in listed["changes"]] == [change.version for change in changes]
+
+
+def bare_versions(name, tracking, count: int):
+    """Versions in the registry that are marked as verified; where files matter, those of the shop are used."""
+    client = connect(tracking.uri)
+    client.create_registered_model(name)
+    source = get_model(NAME, "1", tracking)
+    for _ in range(count):
+        client.create_model_version(name, str(source.folder), source.run_id, tags=dict(source.tags))
+    return client
+
+
+def test_rolling_back_passes_over_versions_that_were_deleted(shop):
+    client = bare_versions("gone", shop.tracking, 4)
+    for version in "1234":
+        former = open_registry("gone", shop.tracking).aliases().get(CHAMPION)
+        set_champion("gone", version, shop.tracking, by="force", expected=former)
+    client.delete_model_version("gone", "2")
+    client.delete_model_version("gone", "3")
+    change = rollback("gone", shop.tracking)
+    assert (change.former, change.version, change.figures) == ("4", "1", {"deleted": ["3", "2"]})
+    from convpredict.workflows.promoting import RollbackRun
+
+    assert "Passed over, as they were deleted: version 3, 2." in RollbackRun("gone", change).text
+    with pytest.raises(RegistryError, match="version 1 is the first champion"):
+        rollback("gone", shop.tracking)
+    set_champion("gone", "4", shop.tracking, by="force", expected="1")
+    client.delete_model_version("gone", "1")
+    with pytest.raises(RegistryError, match="before version 4, the versions 1 were deleted"):
+        rollback("gone", shop.tracking)
+
+
+def test_rolling_back_without_an_alias_restores_the_last_recorded_champion(shop):
+    promote(shop.config, version=shop.poor, force="a start")
+    promote(shop.config, version=shop.good)
+    client = connect(shop.tracking.uri)
+    client.delete_registered_model_alias(NAME, CHAMPION)
+    done = roll_back(shop.config)
+    assert shop.champion() == done.change.version == shop.good
+    assert "the alias had been deleted" in done.text
+    assert champions.WITHDRAWN not in shop.model(shop.good).tags
+    assert roll_back(shop.config).change.version == shop.champion() == shop.poor
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_crash_in_a_rollback_never_leaves_the_bad_version_to_the_rule(shop, monkeypatch, after):
+    """What ``rollback`` does once the files are checked, cut off at each of its calls."""
+    whole, at, name = open_registry, 0, f"cut-{after}"
+    bare_versions(name, shop.tracking, 2)
+    back = {"by": "rollback", "expected": "2", "reason": "it is bad", "withdraw": True}
+    set_champion(name, "1", shop.tracking, by="force", expected=None)
+    while True:
+        at += 1
+        set_champion(name, "2", shop.tracking, by="force", expected="1")
+        failing = Failing(connect(shop.tracking.uri), at, after=after)
+        monkeypatch.setattr(
+            champions, "open_registry", lambda *_, f=failing: Registry(name, shop.tracking.uri, f)
+        )
+        with contextlib.suppress(KeyboardInterrupt):
+            set_champion(name, "1", shop.tracking, **back)
+        monkeypatch.setattr(champions, "open_registry", whole)
+        now = open_registry(name, shop.tracking)
+        champion = now.aliases()[CHAMPION]
+        assert champions.WITHDRAWN in now.version("2").tags or champion == "2"
+        assert read_changes(name, shop.tracking)[-1].version == champion
+        if champion == "2":
+            set_champion(name, "1", shop.tracking, **back)
+        if failing.left > 0:
+            break
+    assert at > 5
+
+
+def test_a_bundle_that_is_not_the_registered_one_scores_no_night(shop):
+    """Its checksums fit; only the digest that the registry keeps tells."""
+    from convpredict.config.load import load_project
+    from convpredict.scoring.nightly.model import choose_champion
+    from convpredict.workflows.monitoring import _bundle
+
+    promote(shop.config, version=shop.good)
+    project = load_project(shop.config)
+    bundle = choose_champion(project.config)(datetime.now(UTC), False).bundle
+    manifest = {"model": {"version": shop.good, "digest": bundle.digest}}
+    assert _bundle(project, manifest) is not None
+    client, key = connect(shop.tracking.uri), "convpredict.digest"
+    client.set_model_version_tag(NAME, shop.good, key, "0" * 64)
+    try:
+        with pytest.raises(BundleError, match="is another one than was registered"):
+            choose_champion(project.config)(datetime.now(UTC), False)
+        assert _bundle(project, manifest) is None
+    finally:
+        client.set_model_version_tag(NAME, shop.good, key, bundle.digest)
 
 
 def test_a_champion_set_by_hand_is_noticed(shop):

@@ -101,7 +101,7 @@ def compare_models(
     captured = [i for i, name in enumerate(names) if name.startswith("captured_")]
     together = simultaneous_intervals(value[captured], draws[:, captured], config.confidence)
     for i, ends in zip(captured, together, strict=True):
-        result["difference"][names[i]] = _entry(value[i], *ends)
+        result["difference"][names[i]] = entry_of(value[i], *ends)
     result["counts"] = count_observations(y, lead_ids, cutoff)
     result["interval"] = {
         "confidence": config.confidence,
@@ -152,6 +152,18 @@ def simultaneous_intervals(value: Floats, draws: Floats, confidence: float) -> l
     ]
 
 
+def losses_of(calibration: Calibration) -> Floats:
+    """The log loss of each row."""
+    tiny = np.finfo(np.float64).eps
+    clipped = np.clip(calibration.p, tiny, 1 - tiny)
+    return np.asarray(-np.where(calibration.label > 0, np.log(clipped), np.log1p(-clipped)))
+
+
+def entry_of(value: float, low: float, high: float) -> dict[str, float | None]:
+    """A statistic with its interval, safe for JSON: None for what is not finite."""
+    return {"value": _finite(value), "low": _finite(low), "high": _finite(high)}
+
+
 class _Side:
     """One model: its statistics for any row weights, and the log loss of each row."""
 
@@ -159,9 +171,7 @@ class _Side:
         self.calibration = Calibration(label, p)
         self._ranking = Ranking(label, p)
         self._shares = config.top_shares
-        clipped = np.clip(self.calibration.p, np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps)
-        positive = self.calibration.label > 0
-        self.losses: Floats = -np.where(positive, np.log(clipped), np.log1p(-clipped))
+        self.losses = losses_of(self.calibration)
 
     def statistics(self, weight: Floats | None) -> Floats:
         auc, _, *captured = self._ranking.statistics(self._shares, weight)
@@ -214,7 +224,7 @@ def _segment_entries(
             "rows": int(group.rows.sum()),
             "leads": group.n_leads,
             "converting_leads": group.converting_leads,
-            "log_loss": _entry(value[k], *ends.get(k, (nan, nan))),
+            "log_loss": entry_of(value[k], *ends.get(k, (nan, nan))),
         }
         for k, group in enumerate(groups)
     ]
@@ -222,13 +232,9 @@ def _segment_entries(
 
 def _entries(names: Sequence[str], value: Floats, draws: Floats, confidence: float) -> dict[str, Any]:
     return {
-        name: _entry(value[i], *interval(float(value[i]), draws[:, i], confidence))
+        name: entry_of(value[i], *interval(float(value[i]), draws[:, i], confidence))
         for i, name in enumerate(names)
     }
-
-
-def _entry(value: float, low: float, high: float) -> dict[str, float | None]:
-    return {"value": _finite(value), "low": _finite(low), "high": _finite(high)}
 
 
 def _finite(value: float) -> float | None:

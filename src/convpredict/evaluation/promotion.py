@@ -16,7 +16,7 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Check:
-    """One requirement: whether it ``holds`` (None: it was not asked for), and why, in one sentence."""
+    """One requirement: whether it ``holds`` (None: it has no say), and why, in one sentence."""
 
     name: str
     holds: bool | None
@@ -41,28 +41,108 @@ class PromotionVerdict:
 
 
 def judge(figures: Mapping[str, Any], config: PromotionConfig) -> PromotionVerdict:
-    """What the rule says of a comparison (see :func:`compare_models`)."""
+    """What the rule says of a comparison (see :func:`compare_models`).
+
+    ``figures`` may hold ``further`` as well (see :func:`.compare_horizons`), ``lost_columns`` (those that the champion
+    gives to readers and the challenger does not) and ``both_predict_value``.
+    """
     difference = figures["difference"]
     captured = {name: entry for name, entry in difference.items() if name.startswith("captured_")}
     judged = [entry for entry in figures["segments"] if entry["converting_leads"] >= FEWEST_CONVERTING_LEADS]
     losses = {f"{each['segment']} {each['value']}": each["log_loss"] for each in judged}
-    return PromotionVerdict(
-        (
-            _enough(figures["counts"]["converting_leads"], config),
-            _required("log_loss", config.log_loss, {"log loss": difference["log_loss"]}, -1, "champion"),
-            _required("captured", config.captured, captured, 1, "champion"),
-            _required(
-                "segments",
-                config.segments,
-                losses,
-                -1,
-                "champion",
-                none="no segment has enough converting leads",
-            ),
-            _calibrated(figures["challenger"]["calibration_ratio"], config),
+    checks = [
+        _enough(figures["counts"]["converting_leads"], config),
+        _required("log_loss", config.log_loss, {"log loss": difference["log_loss"]}, -1, "champion"),
+        _required("captured", config.captured, captured, 1, "champion"),
+        _required(
+            "segments",
+            config.segments,
+            losses,
+            -1,
+            "champion",
+            none="no segment has enough converting leads",
         ),
-        figures,
+        *_further(figures.get("further", {}), config),
+        *_kept(figures),
+        _calibrated(figures["challenger"]["calibration_ratio"], config),
+    ]
+    return PromotionVerdict(tuple(checks), figures)
+
+
+def told_apart(figures: Mapping[str, Any]) -> str:
+    """How small a difference the comparison could not have shown, in one sentence: half the width of each interval.
+
+    >>> entry = {"value": 0.01, "low": -0.01, "high": 0.03}
+    >>> champion = {"log_loss": {"value": 0.2}}
+    >>> figures = {"counts": {"converting_leads": 40}, "difference": {"log_loss": entry}, "champion": champion}
+    >>> told_apart(figures).partition(" leads ")[2]
+    "this data could not have told a difference below 0.0200 in log loss (10 % of the champion's)."
+    """
+    difference, champion = figures["difference"], figures["champion"]
+    reaches = {
+        name: (entry["high"] - entry["low"]) / 2
+        for name, entry in difference.items()
+        if (name == "log_loss" or name.startswith("captured_"))
+        and entry["low"] is not None
+        and entry["high"] is not None
+    }
+    if not reaches:
+        return "This data could not have told any difference: too few leads converted."
+
+    def told(name: str, reach: float) -> str:
+        own = champion.get(name, {}).get("value")
+        share = f" ({reach / own:.0%} of the champion's)".replace("%", " %") if own else ""
+        return f"{reach:.4f} in {'log loss' if name == 'log_loss' else name}{share}"
+
+    parts = [told(name, reach) for name, reach in reaches.items()]
+    count = figures["counts"]["converting_leads"]
+    return f"With {count:,} converting leads this data could not have told a difference below {', '.join(parts)}."
+
+
+def _further(further: Mapping[str, Any], config: PromotionConfig) -> list[Check]:
+    """The further horizons that both models predict; which of them have too few converting leads for a say is told."""
+    if not further:
+        return []
+    judged = {
+        f"log loss within {name}": entry["log_loss"]
+        for name, entry in further.items()
+        if entry["converting_leads"] >= FEWEST_CONVERTING_LEADS
+    }
+    silent = [
+        f"{name} ({entry['converting_leads']})"
+        for name, entry in further.items()
+        if entry["converting_leads"] < FEWEST_CONVERTING_LEADS
+    ]
+    check = _required(
+        "further_horizons",
+        config.further_horizons,
+        judged,
+        -1,
+        "champion",
+        none="no further horizon has enough converting leads",
     )
+    if not silent or config.further_horizons == "any":
+        return [check]
+    told = f"{check.sentence} Not judged, as too few leads converted: {', '.join(silent)}."
+    return [Check(check.name, check.holds, told)]
+
+
+def _kept(figures: Mapping[str, Any]) -> list[Check]:
+    """Readers must not lose columns by a promotion that nobody decided on; the value is not compared."""
+    checks = []
+    if "lost_columns" in figures:
+        lost = figures["lost_columns"]
+        told = (
+            f"readers would lose {len(lost)} column{'s' if len(lost) > 1 else ''} that the champion gives them: "
+            f"{', '.join(lost)}."
+            if lost
+            else "readers keep every column that the champion gives them."
+        )
+        checks.append(Check("columns", not lost, told))
+    if figures.get("both_predict_value"):
+        told = "value: both predict it, and which of them does so better is not compared."
+        checks.append(Check("value", None, told))
+    return checks
 
 
 def judge_alone(verdicts: Mapping[str, Any], config: PromotionConfig) -> PromotionVerdict:

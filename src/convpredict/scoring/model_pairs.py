@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -13,14 +13,16 @@ import pyarrow.compute as pc
 
 from ..config.root import Config
 from ..errors import PromotionError
+from ..evaluation.horizon_comparison import HorizonPair
 from ..features.batches import map_features
 from ..features.feature_set import FeatureSet
 from ..features.labels import slug
 from ..history.history import History
-from ..models.batch_scoring import BatchScorer
+from ..models.batch_scoring import BatchScorer, assemble
 from ..models.bundle import Bundle
 from ..training.labels import label_column, label_observations
 from ..training.observations import make_observations
+from .scores import scores_table
 
 Floats = npt.NDArray[np.float64]
 MOST_SEGMENTS = 3
@@ -29,7 +31,8 @@ MOST_SEGMENTS = 3
 @dataclass(frozen=True)
 class PairedScores:
     """One row per observation: ``label`` (0 or 1), both models' probabilities, ``lead_ids``, ``cutoff``, and by
-    segment attribute the value that was visible at the cutoff (null: none)."""
+    segment attribute the value that was visible at the cutoff (null: none). ``further``: the same observations by
+    further horizon that both models predict, where its outcome is known."""
 
     label: Floats = field(repr=False)
     p_challenger: Floats = field(repr=False)
@@ -37,6 +40,7 @@ class PairedScores:
     lead_ids: pa.Array = field(repr=False)
     cutoff: pa.Array = field(repr=False)
     segments: dict[str, pa.ChunkedArray] = field(repr=False)
+    further: Mapping[str, HorizonPair] = field(repr=False)
 
 
 def check_comparable(challenger: Bundle, champion: Bundle) -> None:
@@ -53,6 +57,19 @@ def check_comparable(challenger: Bundle, champion: Bundle) -> None:
             )
 
 
+def lost_columns(challenger: Bundle, champion: Bundle) -> list[str]:
+    """The columns of the published list that readers would no longer get from the challenger."""
+    kept = set(_published_columns(challenger))
+    return [name for name in _published_columns(champion) if name not in kept]
+
+
+def _published_columns(bundle: Bundle) -> list[str]:
+    nobody = pa.table(
+        {"lead_id": pa.array([], pa.string()), "cutoff": pa.array([], pa.timestamp("us", "UTC"))}
+    )
+    return list(scores_table(bundle, nobody, assemble((), bundle), "").schema.names)
+
+
 def score_pair(
     history: History,
     challenger: Bundle,
@@ -64,7 +81,8 @@ def score_pair(
 ) -> PairedScores:
     """Score the observations of the configuration from ``since`` on whose outcome is known, by both models.
 
-    Each model reads its own feature set; both are built in one pass. ``since`` is the later of the two instants until
+    Each model reads its own feature set; both are built in one pass, and observations whose outcome is known for any
+    horizon that both predict are scored. ``since`` is the later of the two instants until
     which the models were trained: a label covers what comes after its cutoff, so neither knew any of these.
 
     Raises PromotionError where the models predict something different, BundleError where the history lacks what one
@@ -77,12 +95,14 @@ def score_pair(
     observed = made.filter(
         pc.greater_equal(made["cutoff"], pa.scalar(since, made.schema.field("cutoff").type))
     )
-    labels = label_observations(history, observed, [challenger.horizon], challenger.outcome)
-    label = labels[label_column(challenger.horizon)]
-    known = pc.is_valid(label)
-    observed, label = observed.filter(known), label.filter(known)
+    horizons = [challenger.horizon, *(each for each in challenger.further if each in champion.further)]
+    labels = label_observations(history, observed, horizons, challenger.outcome)
+    label = np.column_stack([_with_gaps(labels[label_column(horizon)]) for horizon in horizons])
+    known = ~np.isnan(label)
+    used = known.any(axis=1)
+    observed, label, known = observed.filter(pa.array(used)), label[used], known[used]
     columns = _segment_columns((challenger.feature_set, champion.feature_set), config.evaluation.segments)
-    p = np.empty((2, observed.num_rows))
+    p = np.empty((2, observed.num_rows, len(horizons)))
     scorers = (BatchScorer(challenger), BatchScorer(champion))
     parts: dict[str, dict[int, pa.Array]] = {title: {} for title in columns}
 
@@ -90,7 +110,10 @@ def score_pair(
         told = {
             title: batch[name].cast(pa.string()) for title, (who, name) in columns.items() if who == number
         }
-        return scorers[number].probability(batch), told
+        if len(horizons) == 1:
+            return scorers[number].probability(batch)[:, None], told
+        probabilities = scorers[number].score(batch).probabilities
+        return np.column_stack([probabilities[horizon] for horizon in horizons]), told
 
     requests = [(observed, challenger.feature_set), (observed, champion.feature_set)]
     bucket_events = config.features.bucket_events
@@ -100,12 +123,34 @@ def score_pair(
         p[number, first : first + len(values)] = values
         for title, column in told.items():
             parts[title][first] = column
+    first = pa.array(known[:, 0])
     segments = {
-        title: pa.chunked_array([found[first] for first in sorted(found)], pa.string())
+        title: pa.chunked_array([found[start] for start in sorted(found)], pa.string()).filter(first)
         for title, found in parts.items()
     }
     lead_ids, cutoff = (observed[name].combine_chunks() for name in ("lead_id", "cutoff"))
-    return PairedScores(label.to_numpy().astype(np.float64), p[0], p[1], lead_ids, cutoff, segments)
+
+    def pair(position: int) -> HorizonPair:
+        rows = known[:, position]
+        new, present = p[:, rows, position]
+        return HorizonPair(label[rows, position], new, present, lead_ids.filter(pa.array(rows)))
+
+    main = pair(0)
+    further = {str(horizon): pair(position) for position, horizon in enumerate(horizons) if position}
+    return PairedScores(
+        main.label,
+        main.p_challenger,
+        main.p_champion,
+        main.lead_ids,
+        cutoff.filter(first),
+        segments,
+        dict(sorted(further.items(), key=lambda each: -len(each[1].label))),
+    )
+
+
+def _with_gaps(column: pa.ChunkedArray) -> Floats:
+    """A label as a float, NaN where it is not known."""
+    return np.asarray(column.cast(pa.float64()).to_numpy())
 
 
 def _segment_columns(

@@ -98,10 +98,12 @@ def set_champion(
     reason: str | None = None,
     figures: Mapping[str, Any] | None = None,
     details: Mapping[str, Any] | None = None,
+    withdraw: bool = False,
 ) -> Change:
     """Move the alias ``champion`` to a version and record why; ``expected`` is the champion that it takes over from.
 
-    ``figures`` are kept with the change as far as there is room, ``details`` with the version.
+    ``figures`` are kept with the change as far as there is room, ``details`` with the version. ``withdraw`` marks the
+    former champion before the alias moves, so that whatever is cut off, no rule makes it champion again.
 
     The record is written before the alias moves and completed after, so that a crash in between leaves either the
     former champion and a record that counts as void, or the new one and a record that counts. Raises RegistryError
@@ -122,6 +124,8 @@ def set_champion(
         if details:
             text = json.dumps({"at": change.at.isoformat(), **details}, ensure_ascii=False)
             registry.client.set_model_version_tag(name, version, PROMOTION, text[:_LONGEST_VERSION_TAG])
+        if withdraw and alias is not None:
+            _withdraw(registry, alias, reason)
         registry.client.set_registered_model_alias(name, CHAMPION, version)
         if WITHDRAWN in chosen.tags:
             registry.client.delete_model_version_tag(name, version, WITHDRAWN)
@@ -138,7 +142,7 @@ def set_champion(
 def former_champions(changes: Sequence[Change]) -> list[str]:
     """The champions that a rollback can walk back to, the last one is the present champion.
 
-    A rollback takes the present one off; whatever else changes puts one on.
+    A rollback takes off all that came after the one it goes back to; whatever else changes puts one on.
 
     >>> at = datetime(2024, 1, 1, tzinfo=UTC)
     >>> steps = [("1", "first"), ("2", "rule"), ("3", "force"), ("2", "rollback")]
@@ -148,21 +152,12 @@ def former_champions(changes: Sequence[Change]) -> list[str]:
     """
     stack: list[str] = []
     for change in changes:
-        if change.by == "rollback" and len(stack) > 1 and stack[-2] == change.version:
-            stack.pop()
+        if change.by == "rollback" and change.version in stack:
+            while stack[-1] != change.version:
+                stack.pop()
         elif not stack or stack[-1] != change.version:
             stack.append(change.version)
     return stack
-
-
-def withdraw(name: str, version: str, config: TrackingConfig | None = None, *, reason: str | None) -> None:
-    """Mark a version that was rolled back: no rule makes it champion again, only force."""
-    registry = open_registry(name, config)
-    content = {"at": datetime.now(UTC).isoformat(), "reason": (reason or "")[:_LONGEST_REASON]}
-    with registry_errors(registry, "marking the version that was rolled back"):
-        registry.client.set_model_version_tag(
-            name, version, WITHDRAWN, json.dumps(content, ensure_ascii=False)
-        )
 
 
 def happened(changes: Sequence[Change], alias: str | None, now: datetime) -> list[Change]:
@@ -240,6 +235,13 @@ def _write(registry: Registry, change: Change) -> Change:
         text = json.dumps({**content, "figures": {}}, ensure_ascii=False)
     registry.client.set_registered_model_tag(registry.name, change.key, text)
     return change
+
+
+def _withdraw(registry: Registry, version: str, reason: str | None) -> None:
+    """Mark a version that is rolled back: no rule makes it champion again, only force."""
+    content = {"at": datetime.now(UTC).isoformat(), "reason": (reason or "")[:_LONGEST_REASON]}
+    text = json.dumps(content, ensure_ascii=False)
+    registry.client.set_model_version_tag(registry.name, version, WITHDRAWN, text)
 
 
 def _named(version: str | None) -> str:

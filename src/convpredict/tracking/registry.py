@@ -22,7 +22,6 @@ from .champions import (
     happened,
     read_changes,
     set_champion,
-    withdraw,
 )
 from .model_directory import directory_digest, verify_model_directory
 from .store import local_path
@@ -153,22 +152,44 @@ def list_versions(name: str, config: TrackingConfig | None = None) -> list[Versi
 def rollback(name: str, config: TrackingConfig | None = None, *, reason: str | None = None) -> Change:
     """Make the champion before the present one champion again; repeated, it walks back further.
 
-    The files of the former one are checked first. The present one is marked as withdrawn, so that no rule promotes
-    it again. Raises RegistryError if there is none to go back to, BundleError if its files are damaged.
+    Former champions whose version was deleted are passed over: the change's ``figures`` name them (``deleted``). Where
+    the alias itself was deleted, the last recorded champion is restored. The files of the one to go back to are checked
+    first. The present one is marked as withdrawn, so that no rule promotes it again. Raises RegistryError if there is
+    none to go back to, BundleError if its files are damaged.
     """
     registry = open_registry(name, config)
-    changes = read_changes(name, config)
-    stack = former_champions(changes)
-    if len(stack) < 2:
-        present = f"version {stack[-1]} is the first champion" if stack else "there has been no champion"
-        raise RegistryError(
-            f"there is no former champion of {registry.where} to go back to: {present}. Train another model and "
-            "promote it, or name a version: 'convpredict promote --version N --force REASON'"
-        )
-    get_model(name, stack[-2], config)
-    change = set_champion(name, stack[-2], config, by="rollback", expected=stack[-1], reason=reason)
-    withdraw(name, stack[-1], config, reason=reason)
-    return change
+    stack = former_champions(read_changes(name, config))
+    present = registry.aliases().get(CHAMPION)
+    there = {version.version for version in registry.versions()}
+    former = stack if present is None else stack[:-1]
+    deleted: list[str] = []
+    for version in reversed(former):
+        if version not in there:
+            deleted.append(version)
+        elif version != present:
+            get_model(name, version, config)
+            figures = {"deleted": list(dict.fromkeys(deleted))} if deleted else {}
+            return set_champion(
+                name,
+                version,
+                config,
+                by="rollback",
+                expected=present,
+                reason=reason,
+                figures=figures,
+                withdraw=True,
+            )
+    raise RegistryError(
+        f"there is no former champion of {registry.where} to go back to: {_why_none(present, deleted)}. Train another "
+        "model and promote it, or name a version: 'convpredict promote --version N --force REASON'"
+    )
+
+
+def _why_none(present: str | None, deleted: list[str]) -> str:
+    gone = ", ".join(dict.fromkeys(deleted))
+    if gone:
+        return f"of those before{f' version {present}' if present else ''}, the versions {gone} were deleted"
+    return f"version {present} is the first champion" if present else "there has been no champion"
 
 
 def _fetch(registry: Registry, version: Version, into: Path | None) -> Path:

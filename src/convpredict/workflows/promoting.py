@@ -48,11 +48,15 @@ class RollbackRun:
 
     @property
     def text(self) -> str:
-        """What changed."""
-        return (
-            f"Version {self.change.version} of '{self.name}' is champion again; version {self.change.former} is "
-            "withdrawn, and no rule promotes it any more."
+        """What changed, and which former champions were passed over."""
+        former = (
+            f"version {self.change.former} is withdrawn, and no rule promotes it any more."
+            if self.change.former is not None
+            else "nothing was champion, as the alias had been deleted."
         )
+        gone = self.change.figures.get("deleted", ())
+        passed = f" Passed over, as they were deleted: version {', '.join(gone)}." if gone else ""
+        return f"Version {self.change.version} of '{self.name}' is champion again; {former}{passed}"
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -199,9 +203,10 @@ def rollback(config: Path, *, reason: str | None = None, overrides: Sequence[str
 def _judge(
     project: Project, challenger: RegisteredModel, champion: str | None, progress: StepProgress
 ) -> PromotionVerdict:
+    from ..evaluation.horizon_comparison import compare_horizons
     from ..evaluation.model_comparison import compare_models
     from ..evaluation.promotion import judge, judge_alone
-    from ..scoring.model_pairs import score_pair
+    from ..scoring.model_pairs import lost_columns, score_pair
     from ..tracking.registry import get_model
 
     settings = project.config
@@ -213,9 +218,8 @@ def _judge(
     since = max(challenger.trained_until, other.trained_until)
     progress("reading", 0.0)
     history = read_outcomes(project)
-    pair = score_pair(
-        history, challenger.load(), other.load(), settings, since, progress=part_of(progress, "scoring")
-    )
+    new, present = challenger.load(), other.load()
+    pair = score_pair(history, new, present, settings, since, progress=part_of(progress, "scoring"))
     if not 0 < pair.label.sum() < len(pair.label):
         raise PromotionError(
             _nothing_to_judge(len(pair.label), int(pair.label.sum()), since, history.known_until)
@@ -231,6 +235,9 @@ def _judge(
         progress=part_of(progress, "comparing"),
     )
     figures["since"] = f"{since:%Y-%m-%dT%H:%M:%SZ}"
+    figures["further"] = compare_horizons(pair.further, settings.evaluation)
+    figures["lost_columns"] = lost_columns(new, present)
+    figures["both_predict_value"] = new.value is not None and present.value is not None
     return judge(figures, settings.promotion)
 
 
@@ -263,10 +270,15 @@ def _stays(champion: str | None) -> str:
 
 
 def _remedy(verdict: PromotionVerdict | None) -> str:
-    few = verdict is not None and any(
-        check.name == "converting_leads" and check.holds is False for check in verdict.checks
+    failed = (
+        {check.name for check in verdict.checks if check.holds is False} if verdict is not None else set()
     )
-    if few:
+    if "columns" in failed:
+        return (
+            "Train a challenger with the labels and the scorecard that the champion was trained with, or, where nobody "
+            "reads those columns any more, say so: --force REASON"
+        )
+    if "converting_leads" in failed:
         return (
             "Too few leads have converted since both were trained. Wait until more outcomes are known, train the "
             "challenger with an earlier split.test_from (the models are compared from there on), lower "
@@ -279,8 +291,10 @@ def _remedy(verdict: PromotionVerdict | None) -> str:
 
 
 def _lines(verdict: PromotionVerdict, champion: str | None) -> tuple[str, ...]:
-    """The observations and every requirement with its figures."""
-    marks = {True: "holds", False: "DOES NOT HOLD", None: "not asked for"}
+    """The observations, what they could not have shown, and every requirement with its figures."""
+    from ..evaluation.promotion import told_apart
+
+    marks = {True: "holds", False: "DOES NOT HOLD", None: "has no say"}
     checks = [f"{marks[check.holds]}: {check.sentence}" for check in verdict.checks]
     if champion is None:
         return (
@@ -293,7 +307,7 @@ def _lines(verdict: PromotionVerdict, champion: str | None) -> tuple[str, ...]:
         f"{verdict.figures['since']} on, of which {counts['converting_leads']:,} converted; differences are challenger "
         "minus champion."
     )
-    return (told, *checks)
+    return (told, told_apart(verdict.figures), *checks)
 
 
 def _nothing_to_judge(rows: int, positives: int, since: datetime, known_until: datetime) -> str:
@@ -333,4 +347,6 @@ def _short_figures(verdict: PromotionVerdict | None) -> Mapping[str, Any]:
         "difference": {
             key: entry for key, entry in figures["difference"].items() if key != "calibration_ratio"
         },
+        "further": {name: entry["log_loss"] for name, entry in figures.get("further", {}).items()},
+        "lost_columns": figures.get("lost_columns", []),
     }

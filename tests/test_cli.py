@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from convpredict.scoring.forget.places import read_places
+
 ROOT = Path(__file__).parent.parent
 SMALL = ("--set", "simulator.leads=2500", "--set", "model.seeds=2")
 FAST = ("--set", "model.n_estimators=60", "--set", "model.num_leaves=7", "--set", "evaluation.resamples=50")
@@ -64,6 +66,9 @@ def test_check_summarises(project: Path) -> None:
 
 
 def test_train_writes_everything(trained: Path) -> None:
+    known = read_places(trained.parent.parent / "runs" / "demo_nightly")
+    assert str(trained) in known.results
+    assert f"sqlite:///{trained.parent}/mlflow.db" in known.stores
     metrics = json.loads((trained / "metrics.json").read_text())
     assert set(metrics["test"]) >= {"model", "scorecard", "difference"}
     auc = metrics["test"]["model"]["auc"]

@@ -556,4 +556,7 @@ def test_who_is_unknown_is_forgotten_in_advance(project) -> None:
     done = forget(config, ["nobody-at-all"])
     assert done.erased == {}
     assert done.in_sources == {"nobody-at-all": False}
+    assert "look at how the id is written" in done.text
+    assert any("found anywhere" in str(left) for left in done.leftovers)
+    assert not any("found anywhere" in str(left) for left in forget(config, ["nobody-at-all"]).leftovers)
     assert "nobody-at-all" in read_forgotten(config.parent / "nightly")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,7 +16,8 @@ import pytest
 import yaml
 
 from convpredict.config.load import load_project
-from convpredict.errors import ConfigError, DataError, PublishError
+from convpredict.errors import ConfigError, DataError, GateError, PublishError
+from convpredict.models.bundle import load_bundle, write_bundle
 from convpredict.scoring.content_hash import content_hash
 from convpredict.scoring.ledger.ledger import Ledger
 from convpredict.scoring.nightly import night as scoring
@@ -343,3 +345,38 @@ def test_a_name_that_cannot_name_files_is_refused_at_once(nights, name):
     with pytest.raises(ConfigError, match="choose another name"):
         nights.run(NIGHT, f"name='{name}'")
     assert not nights.state.exists()
+
+
+def test_a_night_that_is_stopped_shows_on_the_page_and_names_every_waiver(nights, tmp_path):
+    nights.run()
+    page = nights.state / "monitoring" / "index.html"
+    before = page.read_text()
+    later = NIGHT + timedelta(days=60)
+    limits = "nightly.gates.freshness={data: {warn: 1h, stop: 2h}}"
+    stopped = nights.run(later, limits)[0]
+    assert stopped.outcome == "stopped"
+    waived = [gate["gate"] for gate in stopped.manifest["gates"] if gate["verdict"] == "stop"]
+    assert len(waived) > 1
+    assert all(f"--waive '{gate}=REASON'" in stopped.message for gate in waived)
+    assert page.read_text() != before
+    assert f"{later:%Y-%m-%d}" in page.read_text()
+
+
+def test_metrics_are_those_of_the_published_night_again_after_a_refusal(nights, tmp_path):
+    metrics = tmp_path / "night.prom"
+    options = f"nightly.prometheus='{metrics}'"
+    nights.run(NIGHT, options)
+    published = metrics.read_text()
+    with pytest.raises(GateError):
+        nights.run(NIGHT - timedelta(days=3), options)
+    assert metrics.read_text() != published
+    assert nights.run(NIGHT, options)[0].outcome == "already published"
+    assert metrics.read_text() == published
+
+
+def test_a_model_without_a_profile_is_doubted_aloud(nights):
+    bundle = nights.folder / "without_profile"
+    write_bundle(bundle, replace(load_bundle(nights.project.run / "bundle"), profile=None))
+    night = nights.run(bundle=bundle, run=None)[0]
+    assert night.outcome == "published"
+    assert any("no profile" in warning for warning in night.warnings)

@@ -45,3 +45,11 @@ def after_night(session: Session, manifest: Mapping[str, Any]) -> None:
         shared=shared_columns(model.bundle.feature_set),
     )
     write_page(session.folder.root, config.monitoring, name=config.name)
+
+
+def after_trouble(session: Session) -> None:
+    """Draw the page anew after a night that was stopped or failed, so that it tells."""
+    from .page import write_page
+
+    config = session.project.config
+    write_page(session.folder.root, config.monitoring, name=config.name)

@@ -31,6 +31,12 @@ class TrainedModel:
     aliases: tuple[str, ...] = ()
 
 
+_NOWHERE = (
+    "nothing of them was found anywhere, neither in what was written nor in the sources; to erase a person, "
+    "look at how the id is written there, and forget that one"
+)
+
+
 @dataclass(frozen=True)
 class Forgetting:
     """What was erased and what a search found afterwards.
@@ -131,15 +137,22 @@ def forget(
             found = replace(found, leftovers=(*found.leftovers, *remote.find(names)))
     progress("reading the sources", 0.9)
     models, notes = _models(project, names, trained, noted, located.stores)
+    in_sources = _in_sources(project, names)
+    nowhere = (
+        not erased
+        and not models
+        and not known
+        and not any(there is not False for there in in_sources.values())
+    )
     return Forgetting(
         names.ids,
         known,
         erased,
         models,
-        _in_sources(project, names),
+        in_sources,
         found,
         (*notes, *_counts_removed(removed), *_limits(names)),
-        located.missing,
+        (*located.missing, *([_NOWHERE] if nowhere else [])),
         tuple(removed),
     )
 
@@ -276,7 +289,7 @@ def _lines(done: Forgetting) -> list[str]:
     elif any(there is None for there in done.in_sources.values()):
         lines.append("The sources could not be read: look yourself whether they still hold them.")
     else:
-        lines.append("The sources no longer hold them.")
+        lines.append("The sources do not hold them.")
     lines += [f"Note: {note}" for note in done.notes]
     searched = f"Searched {done.search.files:,} files ({done.search.bytes / 1e6:,.1f} MB)"
     if not done.leftovers:

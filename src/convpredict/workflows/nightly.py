@@ -119,7 +119,7 @@ def _session(
     again: str | None,
     afterwards: bool,
 ) -> Session:
-    from ..monitoring.after_night import after_night
+    from ..monitoring.after_night import after_night, after_trouble
     from ..scoring.nightly.session import Session
     from ..scoring.nightly.state import NightFolder
     from ..scoring.run_log import RunLog
@@ -148,6 +148,7 @@ def _session(
         again=again,
         afterwards=afterwards,
         after_night=after_night,
+        after_trouble=after_trouble,
         clock=(lambda: now) if now is not None else (lambda: datetime.now(UTC)),
     )
 

@@ -36,6 +36,11 @@ class NightModel:
     def doubts(self, cutoff: datetime, now: datetime) -> list[str]:
         """What is doubtful about the model for a night, in sentences that name no night."""
         told = [self.warning] if self.warning is not None else []
+        if self.bundle.profile is None:
+            told.append(
+                "the model's bundle has no profile of what it was made with, so that nobody can tell missing features, "
+                "unknown values, shifted scores or drift; train and promote a new one"
+            )
         if self.knew_later(cutoff, now):
             until = self.identity.trained_until
             learnt = (

@@ -213,9 +213,9 @@ class Night:
         )
         told = " ".join(f"[{result.gate}] {result.message}." for result in stops)
         ways = "Mend the data or the model and run again (finished work is kept)"
-        if any(result.gate != SOUND for result in stops):
-            gate = next(result.gate for result in stops if result.gate != SOUND)
-            ways += f", or let this night pass with --waive '{gate}=REASON'"
+        if not any(result.gate == SOUND for result in stops):
+            waivers = " ".join(f"--waive '{result.gate}=REASON'" for result in stops)
+            ways += f", or let this night pass with {waivers}"
         return StoppedError(f"{self.run_id} was stopped; {readers}. {told} {ways}")
 
     def _scored(self, total: int) -> Callable[[Bucket], None]:

@@ -178,6 +178,7 @@ def _end(session: Session, manifest: dict[str, Any], exit_code: int) -> dict[str
         session.event("no_manifest", run_id, level="error", message=_first_line(error))
     session.event(manifest["status"], run_id, level="error", exit_code=exit_code, message=manifest["error"])
     session.tell(manifest, exit_code)
+    session.show_trouble()
     return manifest
 
 
@@ -258,6 +259,8 @@ def _check_order(session: Session, cutoffs: Sequence[datetime]) -> None:
 def _already(session: Session, cutoff: datetime, run_id: str) -> NightRun:
     manifest = session.folder.manifest(run_id) or {}
     session.event("already_published", run_id)
+    if session.folder.is_latest(cutoff):
+        session.measure(manifest, 0)
     message = f"{run_id} is published already (finished {manifest.get('finished_at')}); nothing was changed"
     return NightRun(run_id, cutoff, "already published", manifest, message)
 

@@ -104,11 +104,11 @@ def text_of(nights: Sequence[NightRun]) -> str:
 class Session:
     """The project, its nightly folder, and the parts that every night works with.
 
-    ``read`` gives the history, read once for all nights when the first one asks, with the folder for rows
-    that break the contract. ``waived``: gates that may stop no
-    night of this call, with the reason. ``afterwards``: these nights are filled in later than they were. ``clock``
-    tells the time for manifests, and for nothing that is published. ``interrupted`` is set by the handler of a signal:
-    a library that is interrupted may raise an error of its own instead of KeyboardInterrupt.
+    ``read`` gives the history, read once for all nights when the first one asks, with the folder for rows that break
+    the contract. ``waived``: gates that may stop no night of this call, with the reason. ``afterwards``: these nights
+    are filled in later than they were. ``after_trouble`` is called for a night that was not published. ``clock`` tells
+    the time for manifests, and for nothing that is published. ``interrupted`` is set by the handler of a signal: a
+    library that is interrupted may raise an error of its own instead of KeyboardInterrupt.
     """
 
     project: Project
@@ -120,6 +120,7 @@ class Session:
     again: str | None = None
     afterwards: bool = False
     after_night: AfterNight | None = None
+    after_trouble: Callable[[Session], None] | None = None
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     interrupted: Event = field(default_factory=Event)
 
@@ -151,18 +152,32 @@ class Session:
         """Write a line of a night's log."""
         self.log.of_run(run_id).event(event, level=level, **fields)
 
+    def measure(self, manifest: Mapping[str, Any], exit_code: int) -> None:
+        """Write the metrics file, if there is one and the night is the latest; what fails of it is logged."""
+        if self.settings.prometheus is None or not manifest.get("current", True):
+            return
+        try:
+            write_prometheus(self.base_folder / self.settings.prometheus, manifest, exit_code)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            self.event("metrics_failed", str(manifest["run_id"]), level="warning", message=reason)
+
+    def show_trouble(self) -> None:
+        """Draw the page of monitoring anew for a night that was not published; what fails of it is logged."""
+        if self.after_trouble is None:
+            return
+        try:
+            self.after_trouble(self)
+        except Exception as error:
+            self.log.event("page_failed", level="warning", message=type(error).__name__)
+
     def tell(self, manifest: Mapping[str, Any], exit_code: int) -> None:
         """Write the metrics file and call the hooks for a night that has ended; what fails of it is logged.
 
         The metrics tell of the latest night: one that is filled in behind it does not touch them.
         """
         run_id = str(manifest["run_id"])
-        if self.settings.prometheus is not None and manifest.get("current", True):
-            try:
-                write_prometheus(self.base_folder / self.settings.prometheus, manifest, exit_code)
-            except OSError as error:
-                reason = error.strerror or type(error).__name__
-                self.event("metrics_failed", run_id, level="warning", message=reason)
+        self.measure(manifest, exit_code)
         outcome = "warned" if _is_doubtful(manifest) else manifest["status"]
         for result in call_hooks(self.settings.hooks, outcome, hook_payload(manifest, outcome, exit_code)):
             self.event(

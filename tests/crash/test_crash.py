@@ -19,7 +19,7 @@ from harness import NEW, OLD, POSTGRES, RUN_ID, Crash, Place, remount, small_dis
 
 from postgres_server import postgres_server
 
-KILLS = int(os.environ.get("CONVPREDICT_KILLS", "15"))
+KILLS = int(os.environ.get("CONVPREDICT_KILLS", "6"))
 MANY = KILLS > 15
 
 

@@ -126,8 +126,8 @@ class Night:
         session.event("begun", self.run_id, key=plan.key)
 
     def _note_inputs(self, history: History, model: NightModel) -> None:
-        interactions = (history.counts.get("tables") or {}).get("interactions") or {}
         tables = history.counts.get("tables") or {}
+        interactions = tables.get("interactions") or {}
         now = self._session.clock()
         self.draft |= {
             "data": {

@@ -244,6 +244,8 @@ def test_an_interruption_says_so(project: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Started from a shell's background, these tests ignore the signal, and so would every command they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     writer = os.open(fifo, os.O_WRONLY)  # returns once the command has opened the file for reading
     for _ in range(12):

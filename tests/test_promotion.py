@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convpredict.config.base import Duration
 from convpredict.config.promotion import PromotionConfig
 from convpredict.config.root import Config
 from convpredict.config.training import EvaluationConfig
@@ -18,11 +20,16 @@ from convpredict.evaluation.horizon_comparison import HorizonPair, compare_horiz
 from convpredict.evaluation.metrics import auc, calibration_ratio, captured_in_top, log_loss
 from convpredict.evaluation.model_comparison import compare_models, simultaneous_intervals
 from convpredict.evaluation.promotion import judge, judge_alone, told_apart
+from convpredict.evaluation.value_comparison import ValuePair, compare_values
+from convpredict.evaluation.value_metrics import normalised_gini, total_ratio
+from convpredict.features.build import build_features
 from convpredict.models.bundle import Bundle
 from convpredict.scoring.model_pairs import lost_columns, score_pair
 from convpredict.tracking.champions import Change, former_champions, happened
-from factories import day
-from served_leads import served_bundle, served_history
+from convpredict.training.observations import open_observations
+from factories import day, make_history
+from served_leads import served_bundle, served_history, served_rows
+from strategies import INTERACTION_ATTRIBUTES, LEAD_ATTRIBUTES
 
 CONFIG = EvaluationConfig(resamples=200, top_shares=(0.05, 0.2))
 AT = datetime(2024, 1, 1, tzinfo=UTC)
@@ -250,9 +257,9 @@ def test_a_challenger_that_takes_columns_from_readers_is_not_promoted(served):
     assert [check.sentence for check in verdict.checks if check.holds is False] == [
         f"readers would lose 9 columns that the champion gives them: {', '.join(lost)}."
     ]
-    kept = judge({**figures, "lost_columns": [], "both_predict_value": True}, PromotionConfig())
+    kept = judge({**figures, "lost_columns": []}, PromotionConfig())
     assert kept.holds
-    assert "which of them does so better is not compared" in kept.checks[-2].sentence
+    assert "value" not in {check.name for check in kept.checks}
 
 
 def test_the_text_says_how_small_a_difference_could_not_have_been_told():
@@ -274,19 +281,7 @@ def test_pairs_are_scored_where_any_horizon_that_both_predict_is_known(served):
     """The first horizon keeps the rows that it has alone, and a further one has the rows of its own labels."""
     history, whole = served
     less = Bundle(whole.name, whole.model, whole.feature_set, whole.horizon, whole.scorecard)
-    tables = {
-        "leads": {"source": "leads"},
-        "interactions": {"source": "leads"},
-        "conversions": {"source": "leads"},
-    }
-    config = Config.model_validate(
-        {
-            "name": "pairs",
-            "sources": {"leads": {"file": "leads.parquet"}},
-            "history": {**tables, "known_until": "2024-06-01"},
-            "observations": {"cutoffs": {"every": "2d"}},
-        }
-    )
+    config = pairs_config()
     both = score_pair(history, whole, whole, config, day(0))
     alone = score_pair(history, less, whole, config, day(0))
     assert alone.further == {}
@@ -303,6 +298,183 @@ def test_pairs_are_scored_where_any_horizon_that_both_predict_is_known(served):
         np.testing.assert_array_equal(pair.p_challenger, pair.p_champion)
         assert len(pair.lead_ids) == len(pair.label)
     assert (np.mean(both.further["7d"].label)) < np.mean(both.label)
+
+
+def value_pair(seed: int, *, leads: int = 800, rate: float = 0.25):
+    """Two rows a lead, some weeks apart; what a conversion brings is exponential around the lead's own mean."""
+    rng = np.random.default_rng(seed)
+    lead = np.repeat(np.arange(leads), 2)
+    mean = np.exp(rng.normal(4, 0.8, leads))[lead]
+    label = (rng.random(leads) < rate)[lead].astype(float)
+    revenue = label * (mean[::2] * rng.exponential(1, leads))[lead]
+    week = np.tile([0, 1], leads) * 7 + 14 * rng.integers(0, 8, leads)[lead]
+    cutoff = np.datetime64("2024-01-01") + week * np.timedelta64(1, "D")
+    return ValuePair(label, revenue, rate * mean, rate * mean, lead, cutoff), rng
+
+
+@pytest.fixture(scope="module")
+def equal_figures():
+    y, p, lead, _ = leads_of(9)
+    return compare_models(y, p, p, lead, CONFIG)
+
+
+def value_check(figures, found, config=None):
+    verdict = judge({**figures, "value": {"value_horizon": "90d", **found}}, config or PromotionConfig())
+    (check,) = [check for check in verdict.checks if check.name == "value"]
+    return verdict, check
+
+
+def test_values_are_compared_by_the_metrics_of_values():
+    pair, rng = value_pair(0)
+    other = replace(pair, champion=rng.permutation(pair.champion) * 1.5)
+    found = compare_values(other, CONFIG)
+    for side, predicted in (("challenger", other.challenger), ("champion", other.champion)):
+        assert found[side]["total_ratio"]["value"] == pytest.approx(total_ratio(other.revenue, predicted))
+        assert found[side]["normalised_gini"]["value"] == pytest.approx(
+            normalised_gini(other.revenue, predicted)
+        )
+    again = np.repeat(np.arange(len(other.lead_ids)), 1 + other.lead_ids % 3)
+    twice = compare_values(ValuePair(*(getattr(other, f.name)[again] for f in fields(other))), CONFIG)
+    assert twice["champion"]["normalised_gini"]["value"] == pytest.approx(
+        normalised_gini(other.revenue, other.champion, weight=1.0 + other.lead_ids % 3)
+    )
+    one, two = (np.log(found[side]["total_ratio"]["value"]) for side in ("challenger", "champion"))
+    assert found["difference"]["total_error"]["value"] == pytest.approx(abs(one) - abs(two))
+    assert found["counts"]["revenue"] == pytest.approx(other.revenue.sum())
+    assert found["counts"]["converting_leads"] == len(np.unique(other.lead_ids[other.revenue > 0]))
+    json.dumps(found, allow_nan=False)
+    back = compare_values(replace(other, challenger=other.champion, champion=other.challenger), CONFIG)
+    for name, entry in found["difference"].items():
+        assert back["difference"][name]["value"] == pytest.approx(-entry["value"])
+
+
+@pytest.mark.parametrize(
+    ("worse", "named"),
+    [
+        (lambda p, rng: 3 * p, "total_error"),
+        (lambda p, rng: rng.permutation(p), "normalised_gini"),
+        (lambda p, rng: p.mean() ** 2 / p, "called_revenue"),
+    ],
+)
+def test_a_challenger_whose_values_are_worse_is_not_promoted(worse, named, equal_figures):
+    pair, rng = value_pair(1, leads=3000)
+    config = CONFIG.model_copy(update={"calls_per_week": 80})
+    found = compare_values(replace(pair, challenger=worse(pair.challenger, rng)), config)
+    verdict, check = value_check(equal_figures, found)
+    assert check.holds is False
+    assert not verdict.holds
+    assert f"{named} " in check.sentence.split("against the champion")[1]
+    assert value_check(equal_figures, found, PromotionConfig(value="any"))[0].holds
+    back = compare_values(replace(pair, champion=worse(pair.champion, rng)), config)
+    for rule in ("not_worse", "better"):
+        assert value_check(equal_figures, back, PromotionConfig(value=rule))[1].holds is True
+
+
+def test_equal_values_are_not_worse_and_not_better(equal_figures):
+    pair, _ = value_pair(2)
+    found = compare_values(pair, CONFIG)
+    assert value_check(equal_figures, found)[1].holds is True
+    assert value_check(equal_figures, found, PromotionConfig(value="better"))[1].holds is False
+
+
+def test_equally_good_values_are_rarely_told_apart(equal_figures):
+    """Two equally noisy predictions: each twentieth comparison may tell them apart on one of the three, and no more."""
+    worse, config = 0, CONFIG.model_copy(update={"resamples": 120})
+    for seed in range(25):
+        pair, rng = value_pair(200 + seed, leads=300)
+        one, two = (pair.challenger * np.exp(rng.normal(0, 0.4, len(pair.label))) for _ in range(2))
+        found = compare_values(replace(pair, challenger=one, champion=two), config)
+        worse += value_check(equal_figures, found)[1].holds is False
+    assert worse <= 3
+
+
+@pytest.mark.parametrize(("rows", "told"), [(0, "no observation"), (40, "too little revenue")])
+def test_without_revenue_to_judge_by_the_values_have_no_say_and_say_so(rows, told, equal_figures):
+    pair, _ = value_pair(3)
+    few = ValuePair(
+        *(
+            getattr(pair, name)[:rows]
+            for name in ("label", "revenue", "challenger", "champion", "lead_ids", "cutoff")
+        )
+    )
+    few = replace(few, revenue=np.where(np.arange(rows) < 8, few.revenue, 0))
+    for rule in ("not_worse", "better"):
+        verdict, check = value_check(equal_figures, compare_values(few, CONFIG), PromotionConfig(value=rule))
+        assert (verdict.holds, check.holds) == (True, None)
+        assert told in check.sentence
+    verdict, check = value_check(equal_figures, {"not_compared": "the spans differ"})
+    assert (verdict.holds, check.holds) == (True, None)
+    assert "not compared: the spans differ" in check.sentence
+
+
+def pairs_config(outcome: str = "conversion") -> Config:
+    names = ("leads", "interactions", "conversions", "revenue")
+    tables = {name: {"source": "leads"} for name in names}
+    return Config.model_validate(
+        {
+            "name": "pairs",
+            "sources": {"leads": {"file": "leads.parquet"}},
+            "history": {**tables, "known_until": "2024-06-01"},
+            "observations": {"cutoffs": {"every": "2d"}},
+            "labels": {"outcome": outcome},
+        }
+    )
+
+
+@pytest.mark.parametrize("outcome", ["conversion", "purchase"])
+def test_values_are_paired_where_horizon_and_value_window_have_ended(served, outcome):
+    """Each lead's revenue comes 3 and 11 days after its conversion; only the first is within ten days."""
+    _, whole = served
+    rows, converted = served_rows(), {}
+    for lead_id, converted_at, _ in rows.conversions:
+        if converted_at is not None:
+            converted.setdefault(lead_id, converted_at)
+    amounts = {lead_id: 100.0 * number for number, lead_id in enumerate(converted, 1)}
+    history = make_history(
+        rows.leads,
+        rows.interactions,
+        rows.conversions,
+        revenue=[
+            (lead_id, at + timedelta(days=days), factor * amounts[lead_id])
+            for lead_id, at in converted.items()
+            for days, factor in ((3, 1), (11, 7))
+        ],
+        attribute_changes=rows.attribute_changes,
+        known_until=day(90),
+        lead_attributes=LEAD_ATTRIBUTES,
+        interaction_attributes=INTERACTION_ATTRIBUTES,
+    )
+    bundle = replace(whole, outcome=outcome)
+    config = pairs_config(outcome)
+    assert score_pair(history, bundle, bundle, config, day(0)).value is None
+    pair = score_pair(history, bundle, bundle, config, day(0), value_horizon=Duration("10d")).value
+    wait = 40 if outcome == "conversion" else 30
+    assert len(pair.label) > 100
+    assert max(pair.cutoff.to_pylist()) == day(90 - wait)
+    expected = []
+    for lead_id, cutoff in zip(pair.lead_ids.to_pylist(), pair.cutoff.to_pylist(), strict=True):
+        at = converted.get(lead_id, day(-1000))
+        if outcome == "conversion":
+            expected.append(amounts[lead_id] if cutoff <= at < cutoff + timedelta(days=30) else 0.0)
+            continue
+        bought = ((at + timedelta(days=days), factor) for days, factor in ((3, 1), (11, 7)))
+        inside = [factor for when, factor in bought if cutoff <= when < cutoff + timedelta(days=10)]
+        expected.append(sum(inside) * amounts.get(lead_id, 0.0))
+    assert pair.revenue.tolist() == pytest.approx(expected)
+    assert pair.revenue.sum() > 0
+    np.testing.assert_array_equal(pair.challenger, pair.champion)
+    keys = list(zip(pair.lead_ids.to_pylist(), pair.cutoff.to_pylist(), strict=True))
+    wanted = [lead_id for lead_id, cutoff in keys if cutoff == day(20)]
+    frame = build_features(
+        history, open_observations(history, day(20), outcome=outcome).table, bundle.feature_set
+    )
+    frame = frame.to_pandas().set_index("lead_id", drop=False).loc[wanted]
+    told = bundle.expected_value(bundle.predict(frame), bundle.predict_value(frame)[0])
+    at = [number for number, (_, cutoff) in enumerate(keys) if cutoff == day(20)]
+    np.testing.assert_array_equal(pair.challenger[at], told)
+    nothing = score_pair(history, bundle, bundle, config, day(0), value_horizon=Duration("120d")).value
+    assert len(nothing.label) == 0
+    assert compare_values(nothing)["judged"] is False
 
 
 STEPS = st.lists(

@@ -17,7 +17,9 @@ class PromotionConfig(Strict):
     ``better``: the whole interval is on the challenger's side. ``not_worse``: it is not wholly on the champion's.
     ``calibration_ratio``: bounds that the challenger's own ratio (expected over observed conversions) must not lie
     wholly outside of. ``min_converting_leads``: with fewer, nothing is decided and the champion stays.
-    ``further_horizons``: the log loss within each further horizon that both predict. A challenger that lacks columns
+    ``further_horizons``: the log loss within each further horizon that both predict. ``value``: where both predict
+    it, the expected value against the revenue of observations whose value window has ended (its total, its order, and
+    what call lists in that order hold); where there are none, nothing is asked for. A challenger that lacks columns
     which the champion gives to readers is never promoted by the rule.
     """
 
@@ -25,5 +27,6 @@ class PromotionConfig(Strict):
     captured: Requirement = "not_worse"
     segments: Requirement = "not_worse"
     further_horizons: Literal["not_worse", "any"] = "not_worse"
+    value: Requirement = "not_worse"
     calibration_ratio: tuple[float, float] = (0.8, 1.25)
     min_converting_leads: Annotated[int, Field(ge=1)] = 30

@@ -10,8 +10,11 @@ from typing import Any
 from convpredict.config.promotion import PromotionConfig, Requirement
 
 from .model_comparison import FEWEST_CONVERTING_LEADS
+from .value_comparison import CALLED, GINI, VALUE_FIGURES
 
 Entry = Mapping[str, Any]
+_AMOUNT = 10.0
+"""A difference as large as this is an amount of money, and shown without decimals."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ def judge(figures: Mapping[str, Any], config: PromotionConfig) -> PromotionVerdi
     """What the rule says of a comparison (see :func:`compare_models`).
 
     ``figures`` may hold ``further`` as well (see :func:`.compare_horizons`), ``lost_columns`` (those that the champion
-    gives to readers and the challenger does not) and ``both_predict_value``.
+    gives to readers and the challenger does not) and, where both predict it, ``value`` (see :func:`.compare_values`,
+    with its ``value_horizon``, or ``not_compared``: why the values could not be).
     """
     difference = figures["difference"]
     captured = {name: entry for name, entry in difference.items() if name.startswith("captured_")}
@@ -64,6 +68,7 @@ def judge(figures: Mapping[str, Any], config: PromotionConfig) -> PromotionVerdi
         ),
         *_further(figures.get("further", {}), config),
         *_kept(figures),
+        *_valued(figures.get("value"), config),
         _calibrated(figures["challenger"]["calibration_ratio"], config),
     ]
     return PromotionVerdict(tuple(checks), figures)
@@ -128,21 +133,67 @@ def _further(further: Mapping[str, Any], config: PromotionConfig) -> list[Check]
 
 
 def _kept(figures: Mapping[str, Any]) -> list[Check]:
-    """Readers must not lose columns by a promotion that nobody decided on; the value is not compared."""
-    checks = []
-    if "lost_columns" in figures:
-        lost = figures["lost_columns"]
-        told = (
-            f"readers would lose {len(lost)} column{'s' if len(lost) > 1 else ''} that the champion gives them: "
-            f"{', '.join(lost)}."
-            if lost
-            else "readers keep every column that the champion gives them."
-        )
-        checks.append(Check("columns", not lost, told))
-    if figures.get("both_predict_value"):
-        told = "value: both predict it, and which of them does so better is not compared."
-        checks.append(Check("value", None, told))
-    return checks
+    """Readers must not lose columns by a promotion that nobody decided on."""
+    if "lost_columns" not in figures:
+        return []
+    lost = figures["lost_columns"]
+    told = (
+        f"readers would lose {len(lost)} column{'s' if len(lost) > 1 else ''} that the champion gives them: "
+        f"{', '.join(lost)}."
+        if lost
+        else "readers keep every column that the champion gives them."
+    )
+    return [Check("columns", not lost, told)]
+
+
+def _valued(found: Mapping[str, Any] | None, config: PromotionConfig) -> list[Check]:
+    """The expected values, where both predict them; without revenue to judge them by they have no say."""
+    if found is None:
+        return []
+    if config.value == "any":
+        return [_required("value", "any", {}, VALUE_FIGURES, "champion")]
+    if "not_compared" in found:
+        return [
+            Check("value", None, f"value: both predict it, and it is not compared: {found['not_compared']}.")
+        ]
+    counts, horizon = found["counts"], found["value_horizon"]
+    if not counts["rows"]:
+        return [Check("value", None, f"value: {_nothing_mature(found)}")]
+    seen = (
+        f"{counts['rows']:,} observations whose value window of {horizon} has ended, with revenue from "
+        f"{counts['converting_leads']:,} leads"
+    )
+    if not found["judged"]:
+        return [Check("value", None, f"value: not judged on {seen}: too little revenue to tell anything by.")]
+    known = {
+        name: entry
+        for name, entry in found["difference"].items()
+        if entry["low"] is not None and entry["high"] is not None
+    }
+    undefined = [name for name in VALUE_FIGURES if name not in known]
+    check = _required("value", config.value, known, VALUE_FIGURES, "champion")
+    own, other = (found[side] for side in ("challenger", "champion"))
+    ratios, ginis = ([_plain(side[name]["value"]) for side in (own, other)] for name in ("total_ratio", GINI))
+    told = [
+        f"total predicted over actual {' and '.join(ratios)}",
+        f"normalised Gini {' and '.join(ginis)}",
+        f"revenue called per quarter {own[CALLED]:,.0f} and {other[CALLED]:,.0f}",
+    ]
+    sentence = f"value, on {seen} (challenger and champion): {', '.join(told)}; {check.sentence}"
+    if undefined:
+        sentence += f" Not judged, as it is not defined: {', '.join(undefined)}."
+    return [Check("value", check.holds, sentence)]
+
+
+def _nothing_mature(found: Mapping[str, Any]) -> str:
+    return (
+        "both predict it, but no observation that neither was trained on has a value window "
+        f"({found['value_horizon']}) that has ended, so which of them does so better is not judged."
+    )
+
+
+def _plain(number: float | None) -> str:
+    return "undefined" if number is None else f"{number:.3f}"
 
 
 def judge_alone(verdicts: Mapping[str, Any], config: PromotionConfig) -> PromotionVerdict:
@@ -183,12 +234,12 @@ def _required(
     name: str,
     requirement: Requirement,
     entries: Mapping[str, Entry],
-    sign: int,
+    sign: int | Mapping[str, int],
     other: str,
     *,
     none: str = "there is nothing to compare",
 ) -> Check:
-    """Hold differences to a requirement; ``sign``: 1 where larger is better for the challenger.
+    """Hold differences to a requirement; ``sign`` (of all, or by entry): 1 where larger is better for the challenger.
 
     Several entries are better if one is and none is worse, and not worse if none is.
     """
@@ -197,8 +248,12 @@ def _required(
     if not entries:
         return Check(name, None if requirement == "not_worse" else False, f"{name}: {none}.")
     undefined = [key for key, entry in entries.items() if entry["low"] is None or entry["high"] is None]
-    better = [key for key, entry in entries.items() if key not in undefined and _side_of(entry, sign) > 0]
-    worse = [key for key, entry in entries.items() if key not in undefined and _side_of(entry, sign) < 0]
+    side = {
+        key: _side_of(entry, sign if isinstance(sign, int) else sign[key])
+        for key, entry in entries.items()
+        if key not in undefined
+    }
+    better, worse = ([key for key in side if side[key] == wanted] for wanted in (1, -1))
     told = _told(entries, better, worse, other)
     if undefined:
         return Check(name, False, f"{told}; cannot be judged: {', '.join(undefined[:5])}.")
@@ -221,12 +276,13 @@ def _told(entries: Mapping[str, Entry], better: Sequence[str], worse: Sequence[s
 def _shown(entry: Entry) -> str:
     if entry["value"] is None:
         return "undefined"
+    form = "+,.0f" if abs(entry["value"]) >= _AMOUNT else "+.4f"
     ends = (
-        f" [{entry['low']:+.4f}, {entry['high']:+.4f}]"
+        f" [{entry['low']:{form}}, {entry['high']:{form}}]"
         if entry["low"] is not None and entry["high"] is not None
         else ""
     )
-    return f"{entry['value']:+.4f}{ends}"
+    return f"{entry['value']:{form}}{ends}"
 
 
 def _side_of(entry: Entry, sign: int) -> int:

@@ -11,9 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..config.base import Duration
 from ..config.root import Config
+from ..config.training import LabelsConfig
 from ..errors import PromotionError
 from ..evaluation.horizon_comparison import HorizonPair
+from ..evaluation.value_comparison import ValuePair
 from ..features.batches import map_features
 from ..features.feature_set import FeatureSet
 from ..features.labels import slug
@@ -21,7 +24,9 @@ from ..history.history import History
 from ..models.batch_scoring import BatchScorer, assemble
 from ..models.bundle import Bundle
 from ..training.labels import label_column, label_observations
+from ..training.lead_times import microseconds_of, to_microseconds
 from ..training.observations import make_observations
+from ..training.revenue_outcomes import revenue_columns
 from .scores import scores_table
 
 Floats = npt.NDArray[np.float64]
@@ -32,7 +37,8 @@ MOST_SEGMENTS = 3
 class PairedScores:
     """One row per observation: ``label`` (0 or 1), both models' probabilities, ``lead_ids``, ``cutoff``, and by
     segment attribute the value that was visible at the cutoff (null: none). ``further``: the same observations by
-    further horizon that both models predict, where its outcome is known."""
+    further horizon that both models predict, where its outcome is known. ``value``: those whose value window the data
+    covers (None: the value was not asked for)."""
 
     label: Floats = field(repr=False)
     p_challenger: Floats = field(repr=False)
@@ -41,6 +47,7 @@ class PairedScores:
     cutoff: pa.Array = field(repr=False)
     segments: dict[str, pa.ChunkedArray] = field(repr=False)
     further: Mapping[str, HorizonPair] = field(repr=False)
+    value: ValuePair | None = field(default=None, repr=False)
 
 
 def check_comparable(challenger: Bundle, champion: Bundle) -> None:
@@ -77,13 +84,16 @@ def score_pair(
     config: Config,
     since: datetime,
     *,
+    value_horizon: Duration | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> PairedScores:
     """Score the observations of the configuration from ``since`` on whose outcome is known, by both models.
 
     Each model reads its own feature set; both are built in one pass, and observations whose outcome is known for any
     horizon that both predict are scored. ``since`` is the later of the two instants until
-    which the models were trained: a label covers what comes after its cutoff, so neither knew any of these.
+    which the models were trained: a label covers what comes after its cutoff, so neither knew any of these. With
+    ``value_horizon`` both models' expected values are given too, where the data covers the first horizon and, from
+    its end on, the value horizon: a shorter time would leave out the value of those who convert late.
 
     Raises PromotionError where the models predict something different, BundleError where the history lacks what one
     of them reads.
@@ -102,7 +112,9 @@ def score_pair(
     used = known.any(axis=1)
     observed, label, known = observed.filter(pa.array(used)), label[used], known[used]
     columns = _segment_columns((challenger.feature_set, champion.feature_set), config.evaluation.segments)
-    p = np.empty((2, observed.num_rows, len(horizons)))
+    valued = value_horizon is not None and challenger.value is not None and champion.value is not None
+    p = np.empty((2, observed.num_rows, len(horizons) + valued))
+    bundles = (challenger, champion)
     scorers = (BatchScorer(challenger), BatchScorer(champion))
     parts: dict[str, dict[int, pa.Array]] = {title: {} for title in columns}
 
@@ -110,10 +122,13 @@ def score_pair(
         told = {
             title: batch[name].cast(pa.string()) for title, (who, name) in columns.items() if who == number
         }
-        if len(horizons) == 1:
+        if len(horizons) == 1 and not valued:
             return scorers[number].probability(batch)[:, None], told
-        probabilities = scorers[number].score(batch).probabilities
-        return np.column_stack([probabilities[horizon] for horizon in horizons]), told
+        scored = scorers[number].score(batch)
+        values = [scored.probabilities[horizon] for horizon in horizons]
+        if valued and scored.value is not None:
+            values.append(bundles[number].expected_value(values[0], scored.value))
+        return np.column_stack(values), told
 
     requests = [(observed, challenger.feature_set), (observed, champion.feature_set)]
     bucket_events = config.features.bucket_events
@@ -137,6 +152,18 @@ def score_pair(
 
     main = pair(0)
     further = {str(horizon): pair(position) for position, horizon in enumerate(horizons) if position}
+    value = None
+    if valued and value_horizon is not None:
+        rows, revenue = _followed(history, observed, label[:, 0], challenger, value_horizon)
+        whole = pa.array(rows)
+        value = ValuePair(
+            label[rows, 0],
+            revenue[rows],
+            p[0, rows, -1],
+            p[1, rows, -1],
+            lead_ids.filter(whole),
+            cutoff.filter(whole),
+        )
     return PairedScores(
         main.label,
         main.p_challenger,
@@ -145,7 +172,24 @@ def score_pair(
         cutoff.filter(first),
         segments,
         dict(sorted(further.items(), key=lambda each: -len(each[1].label))),
+        value,
     )
+
+
+def _followed(
+    history: History, observed: pa.Table, label: Floats, bundle: Bundle, value_horizon: Duration
+) -> tuple[npt.NDArray[np.bool_], Floats]:
+    """Which observations have a known outcome and a value window that has ended, and the revenue of each."""
+    cutoff, known_until = microseconds_of(observed["cutoff"]), to_microseconds(history.known_until)
+    labels = LabelsConfig(horizons=(bundle.horizon,), value_horizon=value_horizon, outcome=bundle.outcome)
+    wait = value_horizon.microseconds
+    if bundle.outcome == "conversion":
+        wait += bundle.horizon.microseconds
+    known_by = np.full(len(cutoff), known_until)
+    found = revenue_columns(history, observed["lead_row"].to_numpy(), cutoff, known_by, labels)["revenue"]
+    counts = label == 1 if bundle.outcome == "conversion" else ~np.isnan(found)
+    revenue = np.where(counts, np.nan_to_num(found), 0.0)
+    return ~np.isnan(label) & (cutoff + wait <= known_until), revenue
 
 
 def _with_gaps(column: pa.ChunkedArray) -> Floats:

@@ -46,6 +46,7 @@ def register(
     run_id: str,
     rows: pd.DataFrame,
     config_digest: str = "",
+    value_horizon: str | None = None,
 ) -> RegisteredModel:
     """Register the model of a training run's results folder as a new version, which becomes the challenger.
 
@@ -68,7 +69,7 @@ def register(
             "model's; train again, without --no-track"
         )
     registry = open_registry(name, config)
-    tags = describe(folder, bundle, config_digest)
+    tags = describe(folder, bundle, config_digest, value_horizon)
     version = _create(registry, run_id, tags)
     load_back(registry, version, folder / MODEL, rows)
     with registry_errors(registry, f"marking version {version} as verified"):
@@ -77,12 +78,22 @@ def register(
     return get_model(name, version, config)
 
 
-def describe(folder: Path, bundle: Bundle, config_digest: str) -> dict[str, str]:
-    """The tags of a version: where its data ended, what it predicts, its verdicts, digests of what it is made of."""
+def describe(
+    folder: Path, bundle: Bundle, config_digest: str, value_horizon: str | None = None
+) -> dict[str, str]:
+    """The tags of a version: where its data ended, what it predicts, its verdicts, digests of what it is made of.
+
+    ``value_horizon``, the configuration's, is noted where the bundle predicts values and that configuration made it.
+    """
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     parts = manifest["parts"].values()
-    predicts = {"outcome": bundle.outcome, "horizons": [str(bundle.horizon), *map(str, bundle.further)]}
+    predicts: dict[str, Any] = {
+        "outcome": bundle.outcome,
+        "horizons": [str(bundle.horizon), *map(str, bundle.further)],
+    }
+    if bundle.value is not None and value_horizon is not None and manifest["config_digest"] == config_digest:
+        predicts["value_horizon"] = value_horizon
     return {
         DIGEST: bundle.digest,
         CHECKSUMS: directory_digest(folder / MODEL),

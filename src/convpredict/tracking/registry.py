@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convpredict.config.base import Duration
 from convpredict.config.training import TrackingConfig
 from convpredict.errors import BundleError, RegistryError
 
@@ -30,6 +31,7 @@ from .versions import (
     CHAMPION,
     CHECKSUMS,
     DIGEST,
+    PREDICTS,
     VERDICTS,
     Registry,
     Version,
@@ -83,6 +85,12 @@ class RegisteredModel:
         """What its own test part said when it was trained (see :func:`.registration.verdicts_of`)."""
         content: dict[str, Any] = json.loads(self.tags[VERDICTS])
         return content
+
+    @property
+    def value_horizon(self) -> Duration | None:
+        """How long after a conversion revenue counts in its values; None where it predicts none or does not tell."""
+        told = json.loads(self.tags.get(PREDICTS, "{}")).get("value_horizon")
+        return Duration(told) if told is not None else None
 
     def load(self) -> Bundle:
         """The bundle, once more checked as it is read, so that nothing can change between checking and using it.

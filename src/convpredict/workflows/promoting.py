@@ -13,6 +13,8 @@ from ..errors import BundleError, ConfigError, ConvpredictError, PromotionError
 from .common import StepProgress, part_of, read_outcomes, silent
 
 if TYPE_CHECKING:
+    from ..config.base import Duration
+    from ..config.root import Config
     from ..evaluation.promotion import PromotionVerdict
     from ..tracking.champions import By, Change
     from ..tracking.registry import RegisteredModel
@@ -206,6 +208,7 @@ def _judge(
     from ..evaluation.horizon_comparison import compare_horizons
     from ..evaluation.model_comparison import compare_models
     from ..evaluation.promotion import judge, judge_alone
+    from ..evaluation.value_comparison import compare_values
     from ..scoring.model_pairs import lost_columns, score_pair
     from ..tracking.registry import get_model
 
@@ -219,7 +222,11 @@ def _judge(
     progress("reading", 0.0)
     history = read_outcomes(project)
     new, present = challenger.load(), other.load()
-    pair = score_pair(history, new, present, settings, since, progress=part_of(progress, "scoring"))
+    both_values = new.value is not None and present.value is not None
+    horizon, why_not = _value_horizon(settings, challenger, other) if both_values else (None, None)
+    pair = score_pair(
+        history, new, present, settings, since, value_horizon=horizon, progress=part_of(progress, "scoring")
+    )
     if not 0 < pair.label.sum() < len(pair.label):
         raise PromotionError(
             _nothing_to_judge(len(pair.label), int(pair.label.sum()), since, history.known_until)
@@ -237,8 +244,34 @@ def _judge(
     figures["since"] = f"{since:%Y-%m-%dT%H:%M:%SZ}"
     figures["further"] = compare_horizons(pair.further, settings.evaluation)
     figures["lost_columns"] = lost_columns(new, present)
-    figures["both_predict_value"] = new.value is not None and present.value is not None
+    if why_not is not None:
+        figures["value"] = {"not_compared": why_not}
+    if pair.value is not None:
+        compared = compare_values(pair.value, settings.evaluation, horizon_days=new.horizon.days)
+        figures["value"] = {"value_horizon": str(horizon), **compared}
     return judge(figures, settings.promotion)
+
+
+def _value_horizon(
+    settings: Config, challenger: RegisteredModel, champion: RegisteredModel
+) -> tuple[Duration | None, str | None]:
+    """The value horizon that both models were trained with, or why their values cannot be compared.
+
+    A version that does not tell (registered before this was noted) is taken to have the configuration's.
+    """
+    configured = settings.labels.value_horizon
+    spans = [model.value_horizon or configured for model in (challenger, champion)]
+    if spans[0] != spans[1]:
+        shown = " and ".join(str(span) if span else "not known" for span in spans)
+        return None, f"labels.value_horizon was another one for each ({shown}, challenger and champion)"
+    if spans[0] is None:
+        return (
+            None,
+            "labels.value_horizon is not set, and neither version tells which one it was trained with",
+        )
+    if settings.history.revenue is None:
+        return None, "history.revenue is not declared, so nothing tells what conversions brought"
+    return spans[0], None
 
 
 def _check_not_withdrawn(challenger: RegisteredModel, champion: str | None) -> None:
@@ -349,4 +382,17 @@ def _short_figures(verdict: PromotionVerdict | None) -> Mapping[str, Any]:
         },
         "further": {name: entry["log_loss"] for name, entry in figures.get("further", {}).items()},
         "lost_columns": figures.get("lost_columns", []),
+        **({"value": _short_value(figures["value"])} if "value" in figures else {}),
+    }
+
+
+def _short_value(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The differences in value and what they rest on, or why there are none."""
+    if "not_compared" in found:
+        return {"not_compared": found["not_compared"]}
+    counts = found["counts"]
+    return {
+        "rows": counts["rows"],
+        "leads_with_revenue": counts["converting_leads"],
+        "difference": found.get("difference", {}),
     }

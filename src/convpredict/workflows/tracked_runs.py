@@ -50,6 +50,7 @@ def track_run(
         run_id=run,
         rows=rows.iloc[:: -(-len(rows) // SCORED_BACK)],
         config_digest=project.digest,
+        value_horizon=str(settings.labels.value_horizon) if settings.labels.value_horizon else None,
     )
 
 

@@ -305,6 +305,7 @@ def test_columns_come_in_the_documented_order(history: History, trained: Bundle)
             "run_id",
             "model_name",
             "model_version",
+            "model_digest",
             "p_convert_10d",
             "p_convert_20d",
             "score",

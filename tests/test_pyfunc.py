@@ -74,7 +74,7 @@ def assert_same_scores(found: pd.DataFrame, listed: pd.DataFrame, bundle) -> Non
         one, other = found[name].to_numpy(np.float64), listed[name].to_numpy(np.float64)
         assert one.tobytes() == other.tobytes(), name
     assert found["scorecard_grade"].tolist() == listed["scorecard_grade"].tolist()
-    assert set(found["model_version"]) == set(listed["model_version"])
+    assert set(found["model_digest"]) == set(listed["model_digest"]) == {bundle.digest}
 
 
 def test_raw_leads_have_the_scores_and_reasons_of_the_list(model, raw, listed, bundle):

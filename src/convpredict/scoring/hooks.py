@@ -69,7 +69,7 @@ def hook_payload(manifest: Mapping[str, Any], outcome: str, exit_code: int) -> d
         "outcome": outcome,
         "exit_code": exit_code,
         **{key: manifest.get(key) for key in named},
-        "model": {key: model.get(key) for key in ("name", "version")},
+        "model": {key: model.get(key) for key in ("name", "version", "digest")},
         "leads": manifest.get("leads"),
         "excluded": dict(manifest.get("excluded") or {}),
         "expected_conversions": manifest.get("expected_conversions"),

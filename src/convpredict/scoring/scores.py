@@ -27,16 +27,17 @@ from .lead_reasons import LeadReasons, explain_observations, explained_rows, spr
 class Scores:
     """A scored lead list and the account of who is not on it.
 
-    ``table``: lead_id, cutoff, run_id, model_name, model_version, p_convert_<horizon> (float64) for
-    every horizon from the shortest to the longest, never falling, score (int16, 0 to 100: the share of the leads of the
-    model's reference with a lower probability; only where the bundle has a profile), with more than one horizon
+    ``table``: lead_id, cutoff, run_id, model_name, model_version (its number in the registry, empty where the bundle
+    does not come from there), model_digest (the bundle's), p_convert_<horizon> (float64) for every horizon from
+    the shortest to the longest, never falling, score (int16, 0 to 100: the share of the leads of the model's
+    reference with a lower probability; only where the bundle has a profile), with more than one horizon
     median_days_to_conversion (given that it comes within the longest; null where it cannot be told), rank (by
     the bundle's horizon, 1 is the most likely; ties by lead_id) and, where the bundle predicts values,
     expected_value with its _low and _high (P times value, value_low and value_high; of customers, with outcome
-    purchase, these themselves), value, value_low and
-    value_high (revenue given a conversion and the interval of one lead's, in the currency of the data); where it has
-    a scorecard, scorecard_points and scorecard_grade; where reasons are wanted, reasons_for, reasons_against and
-    reason_contributions (see models.reasons); most likely lead first. ``excluded``: leads left out, by reason.
+    purchase, these themselves), value, value_low and value_high (revenue given a conversion and the interval of one
+    lead's, in the currency of the data); where it has a scorecard, scorecard_points and scorecard_grade; where reasons
+    are wanted, reasons_for, reasons_against and reason_contributions (see models.reasons); most likely lead first.
+    ``excluded``: leads left out, by reason.
     """
 
     table: pa.Table = field(repr=False)
@@ -135,20 +136,29 @@ def iterate_scored(
 
 
 def scores_table(
-    bundle: Bundle, observed: pa.Table, scored: ScoredRows, run_id: str, *, reasons: pa.Table | None = None
+    bundle: Bundle,
+    observed: pa.Table,
+    scored: ScoredRows,
+    run_id: str,
+    *,
+    reasons: pa.Table | None = None,
+    registered: tuple[str, str] | None = None,
 ) -> pa.Table:
     """The published list of scored observations, most likely lead first: columns as :class:`Scores` documents.
 
     ``observed`` has lead_id and cutoff, ``scored`` and ``reasons`` (columns of ``REASON_SCHEMA``, null where a lead is
-    not explained; None: no such columns) a row for each in the same order.
+    not explained; None: no such columns) a row for each in the same order. ``registered``: the name and version under
+    which the registry has the bundle, if it comes from there.
     """
     p = scored.probabilities[bundle.horizon]
+    name, version = registered or (bundle.name, "")
     columns: dict[str, pa.Array] = {
         "lead_id": observed["lead_id"].combine_chunks(),
         "cutoff": observed["cutoff"].combine_chunks(),
         "run_id": pa.repeat(pa.scalar(run_id, pa.string()), len(p)),
-        "model_name": pa.repeat(pa.scalar(bundle.name, pa.string()), len(p)),
-        "model_version": pa.repeat(pa.scalar(bundle.digest, pa.string()), len(p)),
+        "model_name": pa.repeat(pa.scalar(name, pa.string()), len(p)),
+        "model_version": pa.repeat(pa.scalar(version, pa.string()), len(p)),
+        "model_digest": pa.repeat(pa.scalar(bundle.digest, pa.string()), len(p)),
     }
     for horizon, values in scored.probabilities.items():
         columns[f"p_convert_{horizon}"] = pa.array(values, pa.float64())

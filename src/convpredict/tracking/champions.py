@@ -99,42 +99,44 @@ def set_champion(
     figures: Mapping[str, Any] | None = None,
     details: Mapping[str, Any] | None = None,
     withdraw: bool = False,
+    now: datetime | None = None,
 ) -> Change:
     """Move the alias ``champion`` to a version and record why; ``expected`` is the champion that it takes over from.
 
     ``figures`` are kept with the change as far as there is room, ``details`` with the version. ``withdraw`` marks the
-    former champion before the alias moves, so that whatever is cut off, no rule makes it champion again.
+    former champion before the alias moves, so that whatever is cut off, no rule makes it champion again. ``now`` is the
+    present instant, if it is not the clock's.
 
     The record is written before the alias moves and completed after, so that a crash in between leaves either the
     former champion and a record that counts as void, or the new one and a record that counts. Raises RegistryError
     if the champion is not (or, afterwards, not any more) the one that was expected: somebody else changed it.
     """
-    registry = open_registry(name, config)
+    registry, at = open_registry(name, config), now or datetime.now(UTC)
     chosen = registry.version(version)
     check_verified(registry, chosen)
     with store_lock(registry.uri), registry_errors(registry, "changing the champion"):
-        changes, alias = _settle(registry)
+        changes, alias = _settle(registry, at)
         if alias != expected:
             raise RegistryError(
                 f"the champion of {registry.where} is {_named(alias)} and not {_named(expected)} any more: it was "
                 "changed meanwhile, so nothing was decided about this one. Look at 'convpredict models' and try again"
             )
-        change = _next(changes, alias, version, by, reason, figures or {})
+        change = _next(changes, at, alias, version, by, reason, figures or {})
         _write(registry, change)
         if details:
             text = json.dumps({"at": change.at.isoformat(), **details}, ensure_ascii=False)
             registry.client.set_model_version_tag(name, version, PROMOTION, text[:_LONGEST_VERSION_TAG])
         if withdraw and alias is not None:
-            _withdraw(registry, alias, reason)
+            _withdraw(registry, alias, reason, at)
         registry.client.set_registered_model_alias(name, CHAMPION, version)
         if WITHDRAWN in chosen.tags:
             registry.client.delete_model_version_tag(name, version, WITHDRAWN)
         done = replace(change, state="done")
         _write(registry, done)
-    if (now := registry.aliases().get(CHAMPION)) != version:
+    if (found := registry.aliases().get(CHAMPION)) != version:
         raise RegistryError(
-            f"version {version} was made champion of {registry.where}, but somebody else then set {_named(now)}; look "
-            "at 'convpredict models', and promote or roll back again if that is not wanted"
+            f"version {version} was made champion of {registry.where}, but somebody else then set {_named(found)}; "
+            "look at 'convpredict models', and promote or roll back again if that is not wanted"
         )
     return done
 
@@ -179,10 +181,10 @@ def happened(changes: Sequence[Change], alias: str | None, now: datetime) -> lis
     return done
 
 
-def _settle(registry: Registry) -> tuple[list[Change], str | None]:
+def _settle(registry: Registry, now: datetime) -> tuple[list[Change], str | None]:
     """Write down what a crash or another hand left open; returns all records that happened, and the champion."""
     stored, alias = _read(registry)
-    changes = happened(stored, alias, datetime.now(UTC))
+    changes = happened(stored, alias, now)
     kept = {change.key for change in changes}
     for change in stored:
         if change.state == "begun" and change.key not in kept:
@@ -208,13 +210,14 @@ def _read(registry: Registry) -> tuple[list[Change], str | None]:
 
 def _next(
     changes: Sequence[Change],
+    now: datetime,
     alias: str | None,
     version: str,
     by: By,
     reason: str | None,
     figures: Mapping[str, Any],
 ) -> Change:
-    at = _after(changes, datetime.now(UTC))
+    at = _after(changes, now.astimezone(UTC))
     number = changes[-1].number + 1 if changes else 1
     key = f"{CHANGE}{number:06d}-{secrets.token_hex(3)}"
     shortened = reason[:_LONGEST_REASON] if reason is not None else None
@@ -237,9 +240,9 @@ def _write(registry: Registry, change: Change) -> Change:
     return change
 
 
-def _withdraw(registry: Registry, version: str, reason: str | None) -> None:
+def _withdraw(registry: Registry, version: str, reason: str | None, now: datetime) -> None:
     """Mark a version that is rolled back: no rule makes it champion again, only force."""
-    content = {"at": datetime.now(UTC).isoformat(), "reason": (reason or "")[:_LONGEST_REASON]}
+    content = {"at": now.astimezone(UTC).isoformat(), "reason": (reason or "")[:_LONGEST_REASON]}
     text = json.dumps(content, ensure_ascii=False)
     registry.client.set_model_version_tag(registry.name, version, WITHDRAWN, text)
 

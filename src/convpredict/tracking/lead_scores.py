@@ -23,11 +23,11 @@ _MOST_REASONS = 20
 
 
 class LeadScores:
-    """Scores batches with one bundle; ``version`` is the bundle's digest."""
+    """Scores batches with one bundle; ``digest`` is the bundle's."""
 
-    def __init__(self, bundle: Bundle, version: str) -> None:
+    def __init__(self, bundle: Bundle, digest: str) -> None:
         self.bundle = bundle
-        self._version = version
+        self._digest = digest
         self._scorer = BatchScorer(bundle)
         self._names = [name for name, _ in output_columns(bundle)]
 
@@ -67,7 +67,7 @@ class LeadScores:
             known = read <= set(batch.schema.names)
             columns["scorecard_points"] = scored.points if known else np.full(scored.rows, np.nan)
             columns["scorecard_grade"] = scored.grades if known else None
-        columns["model_version"] = self._version
+        columns["model_digest"] = self._digest
         columns["cross_lead_as_of"] = cross_lead_as_of
         table = pd.DataFrame({name: columns[name] for name in self._names}, index=range(scored.rows))
         if params.get("reasons"):

@@ -68,7 +68,7 @@ def output_columns(bundle: Bundle) -> Iterator[tuple[str, str]]:
     if bundle.scorecard is not None:
         yield "scorecard_points", "double"
         yield "scorecard_grade", "string"
-    yield "model_version", "string"
+    yield "model_digest", "string"
     yield "cross_lead_as_of", "string"
 
 

@@ -157,13 +157,20 @@ def list_versions(name: str, config: TrackingConfig | None = None) -> list[Versi
     return open_registry(name, config).versions()
 
 
-def rollback(name: str, config: TrackingConfig | None = None, *, reason: str | None = None) -> Change:
+def rollback(
+    name: str,
+    config: TrackingConfig | None = None,
+    *,
+    reason: str | None = None,
+    now: datetime | None = None,
+) -> Change:
     """Make the champion before the present one champion again; repeated, it walks back further.
 
     Former champions whose version was deleted are passed over: the change's ``figures`` name them (``deleted``). Where
     the alias itself was deleted, the last recorded champion is restored. The files of the one to go back to are checked
-    first. The present one is marked as withdrawn, so that no rule promotes it again. Raises RegistryError if there is
-    none to go back to, BundleError if its files are damaged.
+    first. The present one is marked as withdrawn, so that no rule promotes it again. ``now`` is the present
+    instant, if it is not the clock's. Raises RegistryError if there is none to go back to, BundleError if its files are
+    damaged.
     """
     registry = open_registry(name, config)
     stack = former_champions(read_changes(name, config))
@@ -186,6 +193,7 @@ def rollback(name: str, config: TrackingConfig | None = None, *, reason: str | N
                 reason=reason,
                 figures=figures,
                 withdraw=True,
+                now=now,
             )
     raise RegistryError(
         f"there is no former champion of {registry.where} to go back to: {_why_none(present, deleted)}. Train another "

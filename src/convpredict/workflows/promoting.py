@@ -124,12 +124,14 @@ def promote(
     data: Path | None = None,
     overrides: Sequence[str] = (),
     progress: StepProgress = silent,
+    now: datetime | None = None,
 ) -> PromotionRun:
     """Make the challenger (or a version) champion if the rule of the configuration holds, or by ``force`` and a reason.
 
     Challenger and champion score the same observations, from the later of the two instants until which they were
     trained, whose outcomes are known. Without a champion the challenger is held to its own test part. The change is
     recorded with its figures. With ``force`` the comparison is made all the same, as far as it can be, and recorded.
+    ``now`` is the present instant, if it is not the clock's: a back-fill takes who was champion then.
 
     Raises
     ------
@@ -178,6 +180,7 @@ def promote(
         reason=force,
         figures=_short_figures(verdict),
         details=summary,
+        now=now,
     )
     reason = (f"Forced, because: {force}",) if force is not None else ()
     return PromotionRun(
@@ -190,16 +193,23 @@ def promote(
     )
 
 
-def rollback(config: Path, *, reason: str | None = None, overrides: Sequence[str] = ()) -> RollbackRun:
+def rollback(
+    config: Path,
+    *,
+    reason: str | None = None,
+    overrides: Sequence[str] = (),
+    now: datetime | None = None,
+) -> RollbackRun:
     """Make the former champion champion again; repeated, it walks back further.
 
-    Raises RegistryError if there is none to go back to, BundleError if its files are damaged.
+    ``now`` is the present instant, if it is not the clock's. Raises RegistryError if there is none to go back to,
+    BundleError if its files are damaged.
     """
     from ..tracking.registry import rollback as roll_back
 
     project = load_project(config, overrides=overrides)
     name = project.config.name
-    return RollbackRun(name, roll_back(name, project.config.tracking, reason=reason))
+    return RollbackRun(name, roll_back(name, project.config.tracking, reason=reason, now=now))
 
 
 def _judge(

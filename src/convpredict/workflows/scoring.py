@@ -85,7 +85,8 @@ def score(
             "leads": scores.table.num_rows,
             "expected_conversions": float(scores.table[scores.probability_column].to_numpy().sum()),
             "left_out": {reason: count for reason, count in scores.excluded.items() if count},
-            "model_version": loaded.digest,
+            "model_version": "",
+            "model_digest": loaded.digest,
             "warnings": _doubts(project, history, as_of),
         },
     )

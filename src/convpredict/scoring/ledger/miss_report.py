@@ -77,6 +77,7 @@ ROW_SCHEMA = pa.schema(
         ("run_id", pa.string()),
         ("cutoff", pa.timestamp("us", tz="UTC")),
         ("model_version", pa.string()),
+        ("model_digest", pa.string()),
         ("p", pa.float64()),
         ("rank", pa.int64()),
         ("leads", pa.int64()),
@@ -100,11 +101,11 @@ def report_misses(
 ) -> MissReport:
     """Reproduce the misses with the models of their nights and tell their reasons, and which concepts misled.
 
-    Columns of ``rows``: miss (``cold_bought`` or ``hot_did_not``), lead_id, run_id, cutoff, model_version, p, rank,
-    leads (of that night), log_loss, converted_after_days (None: never so far; of a hot lead it is beyond the horizon),
-    value (what a buyer brought within the value horizon, as far as known; of a hot lead what was expected of it; None
-    where no revenue is declared), reproduced (the reasons are those of that night, to the bit), reasons_for and
-    reasons_against (None where the model cannot be read any more).
+    Columns of ``rows``: miss (``cold_bought`` or ``hot_did_not``), lead_id, run_id, cutoff, model_version,
+    model_digest, p, rank, leads (of that night), log_loss, converted_after_days (None: never so far; of a hot lead it
+    is beyond the horizon), value (what a buyer brought within the value horizon, as far as known; of a hot lead what
+    was expected of it; None where no revenue is declared), reproduced (the reasons are those of that night, to the
+    bit), reasons_for and reasons_against (None where the model cannot be read any more).
     """
     parts = {COLD: misses.cold, HOT: misses.hot}
     compared = {COLD: misses.cold_right, HOT: misses.hot_right}
@@ -226,7 +227,8 @@ def _rows(
                 "lead_id": str(ids[i]),
                 "run_id": run.run_id,
                 "cutoff": to_instant(int(instants[i])),
-                "model_version": run.model.version or run.model.digest[:12],
+                "model_version": run.model.version,
+                "model_digest": run.model.digest,
                 "p": float(chosen.p[i]),
                 "rank": int(chosen.rank[i]),
                 "leads": run.rows + run.erased,

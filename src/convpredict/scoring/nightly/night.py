@@ -81,7 +81,7 @@ class Night:
             )
             step.rows = explained
         with self.steps.measure("assemble") as step:
-            rows = published_rows(model.bundle, observed.table, scored, self.run_id, reasons)
+            rows = published_rows(model, observed.table, scored, self.run_id, reasons)
             step.rows = rows.num_rows
         self._note_scores(rows, scored, observed, model, explained)
         with self.steps.measure("gates"):
@@ -142,6 +142,10 @@ class Night:
             "model": {name: _plain(value) for name, value in asdict(model.identity).items()},
             "model_knew_later": model.knew_later(self.cutoff, now),
         }
+        identity = model.identity
+        self._session.event(
+            "model", self.run_id, model_version=identity.version, model_digest=identity.digest
+        )
         for doubt in model.doubts(self.cutoff, now):
             self.draft["warnings"].append(doubt)
             self._session.event("doubt", self.run_id, level="warning", message=doubt)

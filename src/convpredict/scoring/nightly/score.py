@@ -21,6 +21,7 @@ from ..forget.forgotten import Forgotten, forgotten_rows
 from ..lead_reasons import explained_rows, iterate_reasons, spread_reasons
 from ..scores import iterate_scored, scores_table
 from .buckets import Bucket, BucketStore
+from .model import NightModel
 
 LEAST_EXPLAINED = 5_000
 """How many leads are explained before the work so far is safe: a reason costs many times a score."""
@@ -112,11 +113,12 @@ def explain_buckets(
 
 
 def published_rows(
-    bundle: Bundle, observations: pa.Table, scored: ScoredRows, run_id: str, reasons: pa.Table | None
+    model: NightModel, observations: pa.Table, scored: ScoredRows, run_id: str, reasons: pa.Table | None
 ) -> pa.Table:
     """The table that is published, most likely lead first, with the column ``features_hash`` at its end."""
-    scores = scores_table(bundle, observations, scored, run_id, reasons=reasons)
-    p = scored.probabilities[bundle.horizon]
+    told = (model.identity.name, model.identity.version)
+    scores = scores_table(model.bundle, observations, scored, run_id, reasons=reasons, registered=told)
+    p = scored.probabilities[model.bundle.horizon]
     order = np.lexsort((np.arange(len(p)), -p))
     return scores.append_column("features_hash", pa.array(scored.features_hash[order], pa.uint64()))
 

@@ -63,7 +63,7 @@ class NightRun:
         passed = [gate for gate in gates if gate["verdict"] == "stop" and gate["gate"] in waived]
         return [
             f"{self.run_id}: {self.manifest['leads']:,} open leads scored as of {self.cutoff:%Y-%m-%d %H:%M} UTC, "
-            f"{self.manifest['expected_conversions']:.1f} conversions expected",
+            f"{self.manifest['expected_conversions']:.1f} conversions expected, by {_model(self.manifest)}",
             *(_place(target) for target in self.manifest.get("targets", [])),
             *(f"! [{gate['gate']}] {gate['message']} (waived: {waived[gate['gate']]})" for gate in passed),
             *(f"! {gate['message']}" for gate in gates if gate["verdict"] == "warn"),
@@ -71,10 +71,12 @@ class NightRun:
 
     def to_dict(self) -> dict[str, Any]:
         """For machines: without the manifest's bulk."""
+        model = self.manifest.get("model") or {}
         return {
             "run_id": self.run_id,
             "cutoff": self.cutoff.isoformat(),
             "outcome": self.outcome,
+            "model": {key: model.get(key) for key in ("name", "version", "digest")} if model else None,
             "leads": self.manifest.get("leads"),
             "gates": self.manifest.get("gates", []),
             "targets": self.manifest.get("targets", []),
@@ -189,6 +191,12 @@ class Session:
                 seconds=result.seconds,
                 message=result.message,
             )
+
+
+def _model(manifest: Mapping[str, Any]) -> str:
+    """The model of a night in words: its version, or the bundle where it is not from the registry."""
+    model = manifest["model"]
+    return f"version {model['version']}" if model["version"] else f"the bundle {model['digest'][:12]}"
 
 
 def _place(target: Mapping[str, Any]) -> str:

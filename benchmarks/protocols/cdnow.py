@@ -67,7 +67,9 @@ def taught_the_outcomes(X: pd.DataFrame, label: np.ndarray) -> np.ndarray:
     """Probabilities by models that learnt from nine tenths of the rows to be judged, for the other tenth."""
     p = np.empty(len(label))
     for learn, judge in StratifiedKFold(10, shuffle=True, random_state=0).split(X, label):
-        model = ConversionModel(num_leaves=7, n_estimators=150).fit(X.iloc[learn], label[learn].astype(np.int8))
+        model = ConversionModel(num_leaves=7, n_estimators=150).fit(
+            X.iloc[learn], label[learn].astype(np.int8)
+        )
         p[judge] = model.predict_proba(X.iloc[judge])[:, 1]
     return p
 

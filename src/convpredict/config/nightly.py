@@ -85,12 +85,14 @@ class NightlyConfig(Strict):
     ``folder`` holds its state (lock, unfinished work, manifests, ledger, monitoring), relative to the configuration
     file, as are the paths of ``publish``. ``at`` is the time of day (UTC) of a night's cutoff. ``bucket_leads``:
     how many leads are scored before the work so far is safe from a crash. ``reasons`` of the configuration says who
-    is explained.
+    is explained. ``keep``: how long the runs of Parquet targets and quarantined rows stay, by their night's cutoff
+    before the latest one (none: for ever); the present night and the former one always do, and so does the ledger.
     """
 
     folder: str = "nightly"
     at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "00:00"
     bucket_leads: Annotated[int, Field(gt=0)] = 50_000
+    keep: PositiveDuration | None = None
     publish: Annotated[tuple[Target, ...], Field(min_length=1)] = (ParquetTarget(),)
     gates: GatesConfig = GatesConfig()
     hooks: tuple[HookConfig, ...] = ()

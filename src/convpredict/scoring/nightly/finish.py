@@ -14,6 +14,7 @@ from ...errors import ConvpredictError, MonitoringError, PublishError
 from ...files import write_file, write_json
 from ..content_hash import content_hash
 from ..files import write_table
+from .retention import remove_old
 from .session import NightRun, Session
 from .state import COMMIT, CROSS_LEAD, SCORES, instant, read_json
 from .steps import Steps
@@ -21,7 +22,7 @@ from .targets import as_published, to_targets
 
 PUBLISHED_BUT = MonitoringError.exit_code
 """The exit code of a night that is published, but not watched over: its monitoring failed."""
-WATCHING = ("compact", "monitor")
+WATCHING = ("compact", "monitor", "remove_old")
 """The steps after a night is published; they are done again if the process dies in between."""
 
 
@@ -116,6 +117,9 @@ def _watch(session: Session, manifest: Mapping[str, Any], steps: Steps) -> str |
         if session.after_night is not None:
             with steps.measure("monitor"):
                 session.after_night(session, manifest)
+        if manifest["current"] and session.settings.keep is not None:
+            with steps.measure("remove_old") as step:
+                step.rows = remove_old(session, str(manifest["run_id"]))
     except Exception as error:
         session.check_interrupted()
         place = traceback.extract_tb(error.__traceback__)[-1]

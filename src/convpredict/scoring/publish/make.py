@@ -19,7 +19,7 @@ def make_publisher(target: Target, base_folder: Path) -> Publisher:
     if isinstance(target, ParquetTarget):
         from .parquet import ParquetPublisher
 
-        return ParquetPublisher(base_folder / target.parquet, target.parquet, _seconds(target))
+        return ParquetPublisher.of(target, base_folder)
     if isinstance(target, DuckdbTarget):
         from .duckdb import DuckdbPublisher
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ...config.nightly import ParquetTarget
 from ...errors import PublishError
 from ...files import replacing, write_text
 from .protocol import (
@@ -51,6 +52,11 @@ class ParquetPublisher:
         self.folder = folder
         self._shown = shown or str(folder)
         self._wait = wait
+
+    @classmethod
+    def of(cls, target: ParquetTarget, base_folder: Path) -> ParquetPublisher:
+        """The publisher of a target of the configuration, whose paths start at ``base_folder``."""
+        return cls(base_folder / target.parquet, target.parquet, target.wait.microseconds / 1e6)
 
     def describe(self) -> str:
         """The folder in words."""
@@ -130,6 +136,34 @@ class ParquetPublisher:
         wanted = pa.array(as_text(lead_ids), pa.string())
         with self._explained():
             return [self._name(path) for path in self._files() if _hits(path, wanted)]
+
+    def runs(self) -> list[str]:
+        """The ids of the runs that are kept."""
+        with self._explained():
+            return sorted(
+                path.parent.name.removeprefix("run_id=")
+                for path in self.folder.glob("runs/run_id=*/scores.parquet")
+            )
+
+    def remove(self, run_ids: Sequence[str], name: str) -> int:
+        """Delete runs of the project ``name``, each in one step, but never the one that readers see; how many went.
+
+        What lies in a run's folder beside its scores stays, as does a file that is not ours.
+        """
+        if not run_ids:
+            return 0
+        removed = 0
+        with self._alone():
+            self._clean()
+            current = self.current()
+            for run_id in run_ids:
+                record = self._record_of(run_id)
+                if record is None or record.name != name or current is None or current.run_id == run_id:
+                    continue
+                self._run_file(run_id).unlink()
+                removed += 1
+            self._clean()
+        return removed
 
     @property
     def _latest(self) -> Path:

@@ -34,7 +34,7 @@ demo: $(STAMP) ## simulate a funnel, check it, train, compare, score, promote, r
 	$(BIN)/convpredict nightly configs/demo.yaml --as-of 2025-12-31
 
 test: $(STAMP) ## run every test, the examples in docstrings among them, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 crash: $(STAMP) ## kill 200 nightly runs and take their disk away (a quarter of an hour or more; CONVPREDICT_KILLS says how often)
 	CONVPREDICT_KILLS=$${CONVPREDICT_KILLS:-200} $(BIN)/python -m pytest -s tests/crash

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from commands import call
 from convpredict.scoring.forget.places import read_places
 
 ROOT = Path(__file__).parent.parent
@@ -20,15 +21,24 @@ SMALL = ("--set", "simulator.leads=2500", "--set", "model.seeds=2")
 FAST = ("--set", "model.n_estimators=60", "--set", "model.num_leaves=7", "--set", "evaluation.resamples=50")
 
 
-def run(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:mlflow")
+
+
+def start(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own, as a person starts it."""
     return subprocess.run(
         [sys.executable, "-m", "convpredict.cli", *map(str, arguments)],
         cwd=cwd,
-        env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{cwd}/mlflow.db", **environment},
+        env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{cwd}/mlflow.db"},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The same command in this process."""
+    return call(*arguments, cwd=cwd, MLFLOW_TRACKING_URI=f"sqlite:///{cwd}/mlflow.db")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +48,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "demo.yaml").write_text(
         (ROOT / "configs/demo.yaml").read_text(encoding="utf-8"), encoding="utf-8"
     )
-    done = run("simulate", "demo.yaml", "--data", folder / "data", *SMALL, "--json", cwd=folder)
+    done = start("simulate", "demo.yaml", "--data", folder / "data", *SMALL, "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["leads"] == 2500
     return folder
@@ -57,7 +67,7 @@ def trained(project: Path) -> Path:
 
 
 def test_check_summarises(project: Path) -> None:
-    done = run("check", "demo.yaml", "--data", "data", "--quarantine", "q", cwd=project)
+    done = start("check", "demo.yaml", "--data", "data", "--quarantine", "q", cwd=project)
     assert done.returncode == 0, done.stderr
     assert "2,500" in done.stdout
     assert "page_visit" in done.stdout
@@ -108,9 +118,10 @@ def test_score_by_folder_by_bundle_and_by_run(project: Path, trained: Path) -> N
     shared = ("score", "demo.yaml", "--data", "data", *SMALL, *FAST, "--as-of", "2024-12-01")
     tables = []
     run_id = (project / "mlflow_run").read_text()
-    for index, source in enumerate((("--run", trained), ("--bundle", trained / "bundle"), ("--run", run_id))):
+    sources = ((start, "--run", trained), (run, "--bundle", trained / "bundle"), (run, "--run", run_id))
+    for index, (begin, *source) in enumerate(sources):
         out = project / f"scores_{index}.parquet"
-        done = run(*shared, *source, "--out", out, "--top", "5", cwd=project)
+        done = begin(*shared, *source, "--out", out, "--top", "5", cwd=project)
         assert done.returncode == 0, done.stderr
         tables.append(pq.read_table(out))
     for table in tables:
@@ -169,7 +180,7 @@ def test_features_as_of_and_for_given_observations(project: Path) -> None:
 
 
 def test_compare_shows_a_finished_run(project: Path, trained: Path) -> None:
-    done = run("compare", trained, cwd=project)
+    done = start("compare", trained, cwd=project)
     assert done.returncode == 0, done.stderr
     assert "scorecard" in done.stdout
     assert "calls a week the model's lists hold" in " ".join(done.stdout.split())
@@ -260,6 +271,16 @@ def test_an_interruption_says_so(project: Path) -> None:
     assert process.returncode == 130
     assert json.loads(output)["error"]["type"] == "Interrupted"
     assert "Traceback" not in message
+
+
+@pytest.mark.parametrize("arguments", [["check", "nowhere.yaml"], ["simulate"], ["compare", "nothing"]])
+def test_a_process_of_its_own_ends_the_same_way(project: Path, arguments: list[str]) -> None:
+    """But for its name, which the first line of a usage error shows."""
+    for more in ([], ["--json"]):
+        process, here = start(*arguments, *more, cwd=project), run(*arguments, *more, cwd=project)
+        assert (process.returncode, process.stdout) == (here.returncode, here.stdout)
+        assert process.stderr.splitlines()[-1] == here.stderr.splitlines()[-1]
+        assert "Traceback" not in process.stderr
 
 
 def test_config_schema_is_json(project: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 import yaml
 from scipy.special import expit
 
+from commands import call
 from convpredict.config.load import load_project
 from convpredict.config.training import ActivityRule, AttributeRule, TimingRule
 from convpredict.models.scorecard import Scorecard
@@ -102,11 +101,7 @@ def test_the_command_prints_a_card_that_the_scorecard_reads(tmp_path: Path) -> N
     config.write_text((CONFIGS / "demo.yaml").read_text().replace("data: ../demo_data", "data: data"))
     small = ["--set", "simulator.leads=2500", "--set", "model.seeds=1", "--set", "evaluation.resamples=50"]
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "convpredict.cli", *arguments, *small]
-        return subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, check=False)
-
-    assert run("simulate", "demo.yaml").returncode == 0
+    assert call("simulate", "demo.yaml", *small, cwd=tmp_path).returncode == 0
     sizes = [
         "--set",
         "model.n_estimators=50",
@@ -115,7 +110,8 @@ def test_the_command_prints_a_card_that_the_scorecard_reads(tmp_path: Path) -> N
         "--set",
         "model.logistic_weight=0.3",
     ]
-    done = run("scorecard", "learn", "demo.yaml", "--out", "card.yaml", "--rules", "6", "--json", *sizes)
+    learn = ("scorecard", "learn", "demo.yaml", "--out", "card.yaml", "--rules", "6", "--json")
+    done = call(*learn, *small, *sizes, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     rules = yaml.safe_load(result["yaml"])["rules"]

@@ -20,14 +20,18 @@ from convpredict.training.training_set import TrainingSet, build_training_set
 from convpredict.workflows.tuning import TuningRun
 
 CONFIG = Path(__file__).parents[1] / "configs/demo.yaml"
+SMALL = (
+    "simulator.leads=1500",
+    "observations.cutoffs={every: 28d}",
+    "features={default: false, declare: [{family: count, by: kind, windows: [7d, 30d, all]}, {family: recency}]}",
+)
+"""Enough to tune on: what is held here is how a study goes on, not how much it gains."""
 
 
 @pytest.fixture(scope="module")
 def training_set(tmp_path_factory: pytest.TempPathFactory) -> TrainingSet:
     folder = tmp_path_factory.mktemp("tuning")
-    project = load_project(
-        CONFIG, data=folder, overrides=["simulator.leads=3000", "observations.cutoffs={every: 28d}"]
-    )
+    project = load_project(CONFIG, data=folder, overrides=SMALL)
     assert project.config.simulator is not None
     simulate(project.config.simulator, folder)
     return build_training_set(load_history(project.config, folder), project)

@@ -9,8 +9,8 @@ Three tables, means over the seeds with the standard deviation between them:
 * the value of converted leads, by family, each lead counting one: predicted over actual and over true total,
   normalised Gini, ranks against revenue and truth, decile MAPE, RMSE, coverage and width of the 80 % interval;
 * what becomes of windows that are open at training: completed, taken as complete, or left out;
-* expected values (P x value) of all observations, and the share of the true expected value that a weekly list of the
-  best 5 % of the open leads captures, relative to the list by the truth.
+* expected values (P x value) of all observations, also with either factor replaced by the truth, and the share of the
+  true expected value that a weekly list of the best 5 % of the open leads captures, relative to the list by the truth.
 """
 
 from __future__ import annotations
@@ -197,18 +197,23 @@ def _expected(
     part, rows = training_set.part("test"), training_set.X("test")
     model = fit_conversion_model(training_set, project.config.model)
     p = model.predict_proba(rows)[:, 1]
-    true = truth.true_value(part["lead_id"].to_numpy(), part["cutoff"].to_numpy(), HORIZON, VALUE_HORIZON)
+    ids, cutoffs = part["lead_id"].to_numpy(), part["cutoff"].to_numpy()
+    true = truth.true_value(ids, cutoffs, HORIZON, VALUE_HORIZON)
+    true_p = truth.true_probability(ids, cutoffs, HORIZON)
+    predicted = value.predict(rows)
     actual = np.where(training_set.y("test").to_numpy() == 1, np.nan_to_num(part["revenue"].to_numpy()), 0.0)
     scores = {
         "truth": true,
-        "P x value": p * value.predict(rows),
+        "P x value": p * predicted,
+        "true P x value": true_p * predicted,
+        "P x true value": p * true / true_p,
         "P alone": p,
         "scorecard": fit_scorecard(training_set, card).points(part),
         "random": np.random.default_rng(0).random(len(part)),
     }
     result = {}
     for name, score in scores.items():
-        amounts = name in ("truth", "P x value")
+        amounts = name == "truth" or name.endswith(" value")
         result[name] = {
             "over truth": total_ratio(true, score) if amounts else np.nan,
             "over actual": total_ratio(actual, score) if amounts else np.nan,

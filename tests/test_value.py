@@ -16,6 +16,7 @@ from convpredict.models.value import ValueModel
 from convpredict.models.value_development import DevelopmentCurve
 from convpredict.models.value_families import FAMILIES
 from convpredict.models.value_intervals import fit_interval
+from convpredict.models.value_level import tail_factor
 from convpredict.models.value_outliers import hold_decisive_lead, outlier_note
 from convpredict.models.value_segments import fit_segment_means
 from convpredict.models.value_selection import deviance, forward_folds
@@ -133,7 +134,7 @@ def test_little_data_falls_back_to_segments_and_to_the_mean_of_all():
     X, revenue, _ = customers(150)
     few = ValueModel().fit(X, revenue, times=np.arange(150))
     assert few.candidate_.family == "mean"
-    assert few.predict(X).sum() == pytest.approx(revenue.sum())
+    assert few.predict(X).sum() == pytest.approx(revenue.sum() * few.tail_factor_)
     tiny = ValueModel(family="gamma").fit(X[:20], revenue[:20])
     np.testing.assert_allclose(tiny.predict(X), revenue[:20].mean())
     low, high = tiny.predict_interval(X)
@@ -164,7 +165,7 @@ def test_a_few_customers_who_bring_most_keep_their_revenue(few, large):
     X = pd.DataFrame({"calls": np.arange(len(revenue)) % 7})
     model = ValueModel(family="mean", segments=()).fit(X, revenue)
     assert model.predict(X)[0] == pytest.approx(revenue.mean())
-    assert model.outlier_cut_ == 0.0
+    assert (model.outlier_cut_, model.tail_factor_) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize("sigma", [0.5, 1.0, 1.5, 2.0, 2.5])
@@ -222,7 +223,8 @@ def test_leads_count_not_rows():
     times = np.where(revenue > np.median(revenue), 9, 1)
     rows = np.repeat(lead, times)
     repeated = ValueModel(family="mean", segments=()).fit(X.iloc[rows], revenue[rows], groups=rows)
-    assert repeated.predict(X)[0] == pytest.approx(revenue.mean())
+    assert repeated.predict(X)[0] == pytest.approx(revenue.mean() * repeated.tail_factor_)
+    assert repeated.tail_factor_ == pytest.approx(tail_factor(revenue, np.ones(300), lead), rel=1e-3)
     assert repeated.n_leads_ == pytest.approx(300)
 
 

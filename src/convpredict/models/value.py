@@ -26,6 +26,7 @@ from .inputs import Table, check_rows
 from .value_development import LEAST_DEVELOPMENT, DevelopmentCurve
 from .value_families import FAMILIES, FamilyFitter, family_from_files, family_to_files
 from .value_intervals import ConformalInterval, fit_interval
+from .value_level import tail_factor
 from .value_outliers import hold_decisive_lead
 from .value_segments import SegmentMeans, segment_candidates
 from .value_selection import (
@@ -84,6 +85,9 @@ class ValueModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     candidate_, selection_ : what was chosen, and a JSON-able account of why
     n_leads_ : converted leads that were learnt from
     outlier_cut_ : share of the revenue that is left out because one lead outweighed all others; mostly 0
+    tail_factor_ : what the level was multiplied by because a few large amounts say less about the mean than all
+        amounts do (:func:`.value_level.tail_factor`); 1 where they contradict that. Predictions of the leads that
+        were learnt from add up to their revenue times this
 
     Examples
     --------
@@ -176,8 +180,8 @@ class ValueModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.candidate_, self.selection_ = choice.candidate, dict(choice.account)
         self.model_ = self.candidate_.fit(fitter, np.arange(len(used)))
         unseen = self._unseen(fitter, lead)
-        factor = self._level(fitter, unseen)
-        self.level_ = unit * factor
+        self.tail_factor_ = self._tail_factor(fitter, unseen, lead)
+        self.level_ = unit * self._level(fitter, unseen) * self.tail_factor_
         late = late_rows(folds, len(used))
         held_out = (self.level_ * np.where(late, choice.held_out, np.nan), self.level_ * unseen)
         self.interval_ = self._interval(held_out, unit * fitter.y, weight[used], share)
@@ -220,6 +224,7 @@ class ValueModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             "model": model,
             "outlier_cut": self.outlier_cut_,
             "selection": self.selection_,
+            "tail_factor": self.tail_factor_,
         }
         text = json.dumps(stored, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
         return {"value.json": text + "\n", **texts}
@@ -240,6 +245,7 @@ class ValueModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             model.interval_ = ConformalInterval.from_dict(stored["interval"])
             model.n_leads_, model.level_ = finite_number(stored["leads"]), finite_number(stored["level"])
             model.outlier_cut_ = finite_number(stored.get("outlier_cut", 0.0))
+            model.tail_factor_ = finite_number(stored.get("tail_factor", 1.0))
             model.selection_ = stored["selection"]
             kind = stored["model"]
             model.model_ = (
@@ -356,6 +362,14 @@ class ValueModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             return actual / seen if seen * actual > 0 else 1.0
         trust = self.n_leads_ / (self.n_leads_ + _LEVEL_LEADS)
         return float((actual / predicted) ** trust)
+
+    def _tail_factor(self, fitter: FamilyFitter, unseen: Floats, lead: npt.NDArray[Any]) -> float:
+        """Of revenue over prediction, so that what the features explain does not look like a tail."""
+        used = np.isfinite(unseen) & (fitter.weight > 0)
+        if not (unseen[used] > 0).all():
+            return 1.0
+        predicted = unseen[used]
+        return tail_factor(fitter.y[used] / predicted, fitter.weight[used] * predicted, lead[used])
 
     def _interval(
         self, held_out: tuple[Floats, Floats], revenue: Floats, weight: Floats, share: Floats

@@ -29,9 +29,9 @@ VOCABULARY = {
 }
 
 
-def declare(history: History) -> FeatureSet:
+def declare(history: History, vocabulary: dict[tuple[str, str], tuple[str, ...]] = VOCABULARY) -> FeatureSet:
     """Every family that this history has the columns for."""
-    vocabularies = Vocabularies(VOCABULARY, column_types(history))
+    vocabularies = Vocabularies(vocabulary, column_types(history))
     usable = [
         declaration
         for declaration in OWN_ROWS
@@ -119,6 +119,34 @@ def test_a_cell_is_the_same_whatever_other_leads_are_observed(history, whole):
     found = bits(build_features(history, observe(history, DAYS, some), declare(history)))
     chosen = bits(whole.take(pa.array([row * len(DAYS) + k for row in some for k in range(len(DAYS))])))
     assert found == chosen
+
+
+@pytest.mark.parametrize("bucket_events", [9, 10_000])
+def test_requests_that_share_a_pass_get_the_bits_of_their_own_builds(history, bucket_events):
+    fewer = {**VOCABULARY, ("leads", "source"): ("web",), ("interactions", "kind"): ("mail",)}
+    renamed = {**VOCABULARY, ("leads", "source"): ("fair", "ads")}
+    requests = [
+        (observe(history, [45.0, 90.0]), declare(history)),
+        (observe(history, [3.0, 10.0, 31.3], [0, 5, 17, 39]), declare(history, fewer)),
+        (observe(history, [0.0, 59.0], list(range(30))), declare(history, renamed)),
+        (observe(history, []), declare(history)),
+        (observe(history, [10.25]), declare(history)),
+    ]
+    found = {number: [] for number in range(len(requests))}
+    shared = batches.map_features(
+        history,
+        requests,
+        lambda _, batch: bits(pa.Table.from_batches([batch])),
+        bucket_events=bucket_events,
+        n_jobs=2,
+    )
+    for number, first, cells in shared:
+        assert first == sum(len(earlier["cutoff"]) for earlier in found[number])
+        found[number].append(cells)
+    for number, (observations, feature_set) in enumerate(requests):
+        expected = bits(build_features(history, observations, feature_set, n_jobs=1))
+        together = {name: [cell for piece in found[number] for cell in piece[name]] for name in expected}
+        assert together == expected
 
 
 @pytest.mark.parametrize("events", [5, 500])

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from convpredict.errors import BundleError
-from convpredict.models.tree_kernels import BLOCK
+from convpredict.models import tree_scoring
+from convpredict.models.tree_kernels import BLOCK, GROUP
 from convpredict.models.tree_scoring import CompiledTrees, compile_trees
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -17,6 +18,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "two leaves": {"num_leaves": 2},
     "sixteen leaves": {"num_leaves": 16},
     "seventeen leaves": {"num_leaves": 17, "extra_trees": True},
+    "thirty-one thresholds": {"num_leaves": 31, "max_bin": 32, "min_data_in_bin": 1},
+    "thirty-two thresholds": {"num_leaves": 31, "max_bin": 33, "min_data_in_bin": 1},
     "many leaves": {"num_leaves": 255, "min_data_in_leaf": 1, "max_bin": 1000},
     "subsets of categories": {
         "num_leaves": 31,
@@ -130,6 +133,37 @@ def test_linear_trees_and_random_forests_are_refused() -> None:
         compiled(train({"linear_tree": True, "num_leaves": 4}, 0, 2))
     with pytest.raises(BundleError, match="averages its trees"):
         compiled(train({"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5, "num_leaves": 4}, 0, 2))
+
+
+def test_more_leaves_than_their_places_can_tell_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    booster = train(SETTINGS["seventeen leaves"], 0, 2)
+    monkeypatch.setattr(tree_scoring, "_MOST_LEAVES", 17)
+    compiled(booster)
+    monkeypatch.setattr(tree_scoring, "_MOST_LEAVES", 16)
+    with pytest.raises(BundleError, match="17 leaves"):
+        compiled(booster)
+
+
+def test_a_thousand_leaves_equal_lightgbm() -> None:
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(1200, 10))
+    settings = {"num_leaves": 1200, "min_data_in_leaf": 1, "min_sum_hessian_in_leaf": 0.0, "max_bin": 1200}
+    fixed = {"objective": "regression", "verbosity": -1, "num_threads": 1, "min_data_in_bin": 1}
+    booster = lightgbm.train({**fixed, **settings}, lightgbm.Dataset(X, rng.normal(size=1200)), 1)
+    trees = compiled(booster)
+    assert trees.tree_groups[1] * GROUP > 1000
+    expected = booster.predict(X, raw_score=True, num_threads=1)
+    np.testing.assert_array_equal(trees.mean_logit(X), expected)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_matrix_that_may_not_be_written_or_is_a_part_is_scored_all_the_same(kind: type) -> None:
+    trees = compiled(train(SETTINGS["product"], 3))
+    X = np.asfortranarray(make_rows(np.random.default_rng(1), 500).astype(kind))
+    expected = trees.mean_logit(X)
+    np.testing.assert_array_equal(trees.mean_logit(X[100:401]), expected[100:401])
+    X.flags.writeable = False
+    np.testing.assert_array_equal(trees.mean_logit(X), expected)
 
 
 def test_another_number_of_columns_is_refused() -> None:

@@ -24,7 +24,7 @@ Values = npt.NDArray[Any]
 class AttributeTable:
     """One attribute of every lead: ``current`` from the leads table, and the changes by lead.
 
-    Values are int32 codes (-1: missing), float64 numbers (NaN) or int64 µs (``MISSING_TIME``).
+    Values are int32 codes of ``categories`` (-1: missing), float64 numbers (NaN) or int64 µs (``MISSING_TIME``).
     ``latest[i]`` is the value that holds once the first i + 1 changes in the order of lead and visibility
     are visible.
     """
@@ -32,6 +32,7 @@ class AttributeTable:
     current: Values
     changes: GroupedTimes | None
     latest: Values
+    categories: tuple[str, ...] = ()
 
     @classmethod
     def build(
@@ -44,12 +45,12 @@ class AttributeTable:
         current = _encode(history.leads[attribute], kind, categories)
         rows = history.attribute_changes.filter(pc.equal(history.attribute_changes["attribute"], attribute))
         if not rows.num_rows:
-            return cls(current, None, current[:0])
+            return cls(current, None, current[:0], categories)
         values = _encode(_parse(rows["value"], attribute, kind), kind, categories)
         lead = np.asarray(rows["lead_row"].to_numpy())
         valid_from = instants_of(rows["valid_from"])
         recorded_at = instants_of(pc.coalesce(rows["recorded_at"], rows["valid_from"]))
-        return cls(current, *_latest(lead, valid_from, recorded_at, values, history.n_leads))
+        return cls(current, *_latest(lead, valid_from, recorded_at, values, history.n_leads), categories)
 
     def at(self, lead_row: npt.NDArray[np.int64], moments: Moments) -> Values:
         """Value per observation as of its cutoff."""

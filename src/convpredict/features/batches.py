@@ -30,6 +30,7 @@ Progress = Callable[[float], None]
 Result = TypeVar("Result")
 _CELLS_PER_BATCH = 4_000_000
 _LEAST_ROWS = 256
+_LEAST_BUCKETS = 8
 
 
 @dataclass
@@ -209,9 +210,7 @@ def map_features(
     watch = Stopwatch()
     observed = [Observed.from_table(table, history.n_leads) for table, _ in requests]
     plans = [plan_events(wanted.columns, wanted.vocabularies) for _, wanted in requests]
-    lead_rows = np.concatenate([np.zeros(0, np.int32), *(one.lead_rows for one in observed)])
-    cutoffs = np.concatenate([np.zeros(0, np.int64), *(one.cutoffs for one in observed)])
-    order = np.lexsort((cutoffs, lead_rows))
+    lead_rows, cutoffs = _all_observations(observed, history.n_leads)
     known: dict[str, tuple[str, ...]] = {}
     for plan in plans:
         for name, values in plan.vocabularies.items():
@@ -220,25 +219,25 @@ def map_features(
     rows = max(_LEAST_ROWS, _CELLS_PER_BATCH // max(1, most_columns))
     store = read_events(
         history,
-        lead_rows[order],
-        cutoffs[order],
+        lead_rows,
+        cutoffs,
         categories=tuple(dict.fromkeys(name for plan in plans for name in plan.read_categories)),
         numbers=tuple(dict.fromkeys(name for plan in plans for name in plan.read_numbers)),
         known=known,
         bucket_events=bucket_events,
-        bucket_observations=rows,
+        bucket_observations=max(rows, min(rows * len(requests), len(lead_rows) // _LEAST_BUCKETS)),
     )
     with store:
+        pools: dict[tuple[int, int], MatrixPool] = {}
         builders: list[_Builder] = []
         tables: CrossLeadTables | None = None
         for (table, wanted), one, plan in zip(requests, observed, plans, strict=True):
             tables = CrossLeadTables.build(history, wanted, shared=tables)
             schema = feature_schema(wanted.columns, table.schema.field("lead_id").type)
             coding = code_values(plan, {name: store.values(name) for name in plan.read_categories})
+            pool = pools.setdefault((len(plan.numbers), len(plan.categories)), MatrixPool())
             builders.append(
-                _Builder(
-                    history, one, wanted.columns, plan, coding, tables, schema, store, watch, MatrixPool()
-                )
+                _Builder(history, one, wanted.columns, plan, coding, tables, schema, store, watch, pool)
             )
 
         def work(bucket_range: BucketRange) -> list[tuple[int, int, Result]]:
@@ -259,6 +258,19 @@ def map_features(
             yield from results
             if progress is not None:
                 progress(done / len(wanted_buckets))
+
+
+def _all_observations(
+    observed: Sequence[Observed], n_leads: int
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """The lead of every observation of several requests, ascending, each with the lead's last cutoff of all (µs)."""
+    count, last = np.zeros(n_leads, np.int64), np.full(n_leads, np.iinfo(np.int64).min, np.int64)
+    for one in observed:
+        count += np.bincount(one.lead_rows, minlength=n_leads)
+        own = last.copy()
+        own[one.lead_rows] = one.cutoffs
+        np.maximum(last, own, out=last)
+    return np.repeat(np.arange(n_leads, dtype=np.int32), count), np.repeat(last, count)
 
 
 @dataclass(frozen=True)

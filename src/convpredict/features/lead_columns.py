@@ -58,8 +58,8 @@ class CrossLeadTables:
     ) -> CrossLeadTables:
         """Build the tables that the columns of ``feature_set`` need, in O(leads log leads).
 
-        ``shared`` are tables of the same history for another feature set: what depends on no vocabulary is taken
-        from there. Raises BundleError where the history lacks a column that the feature set reads.
+        ``shared`` are tables of the same history for another feature set: what does not depend on a vocabulary that
+        differs is taken from there. Raises BundleError where the history lacks a column that the feature set reads.
         """
         feature_set.check_history(history)
         attributes: dict[str, AttributeTable] = {}
@@ -70,8 +70,11 @@ class CrossLeadTables:
             declaration = column.declaration
             if isinstance(declaration, AttributeFeature) and declaration.attribute not in attributes:
                 name = declaration.attribute
-                kind = history.lead_attributes[name]
-                attributes[name] = AttributeTable.build(history, name, kind, column.categories)
+                kind, known = history.lead_attributes[name], shared.attributes.get(name) if shared else None
+                if known is not None and known.categories == column.categories:
+                    attributes[name] = known
+                else:
+                    attributes[name] = AttributeTable.build(history, name, kind, column.categories)
             elif isinstance(declaration, RateFeature) and _rate_key(declaration) not in rates:
                 within_us = declaration.within.microseconds
                 if within_us not in outcomes:

@@ -12,18 +12,18 @@ import numpy.typing as npt
 from ..engines.local import map_buckets, worker_count
 from ..errors import BundleError
 from .tree_kernels import (
-    BIT_OF_REMAINDER,
     BLOCK,
     CATEGORY,
     GROUP,
     MISSING_NONE,
+    PLACE_OF_BIT,
     add_trees,
     code_rows,
 )
 from .tree_paths import Tree, parse_trees
 
 _CHUNK_ROWS = 32 * BLOCK
-_MOST_CODES = 65_535
+_MOST_CODES, _MOST_LEAVES = 65_535, 65_536
 _CATEGORICAL, _DEFAULT_LEFT = 1, 2
 
 Column = tuple[int, int]
@@ -34,10 +34,10 @@ Column = tuple[int, int]
 class CompiledTrees:
     """One or more ensembles (seeds) over the same features, as flat arrays; see :mod:`.tree_kernels`.
 
-    ``feature``, ``kind``, ``edge_starts``, ``zero_code`` describe the coded columns, ``edges`` their thresholds
-    or categories. ``tree_groups``, ``group_tests`` and ``leaf_value`` describe the trees, one after the other;
-    ``tests`` (column, low, span, kept, words) what strikes out leaves, ``sets`` the categories of splits by
-    several. ``seed_trees``: first tree of each ensemble.
+    ``feature``, ``kind``, ``edge_starts``, ``zero_code`` describe the coded columns, ``edges`` their thresholds,
+    ``code_of`` (from ``code_starts`` on) the codes of their categories. ``tree_groups``, ``group_tests`` and
+    ``leaf_value`` describe the trees, one after the other; ``tests`` (column, low, span, kept, words) what strikes
+    out leaves, ``sets`` the categories of splits by several. ``seed_trees``: first tree of each ensemble.
     """
 
     n_features: int
@@ -46,6 +46,8 @@ class CompiledTrees:
     edges: npt.NDArray[np.float64]
     edge_starts: npt.NDArray[np.int64]
     zero_code: npt.NDArray[np.int64]
+    code_of: npt.NDArray[np.uint16]
+    code_starts: npt.NDArray[np.int64]
     tree_groups: npt.NDArray[np.int64]
     group_tests: npt.NDArray[np.int64]
     tests: tuple[npt.NDArray[Any], ...]
@@ -68,24 +70,30 @@ class CompiledTrees:
         total = np.zeros(len(matrix))
         chunks = range(0, len(matrix), _CHUNK_ROWS)
         jobs = min(worker_count(n_threads or None), len(chunks))
+        by_column = matrix.flags.f_contiguous and matrix.flags.behaved
 
         def score(begin: int) -> None:
             rows = slice(begin, begin + _CHUNK_ROWS)
-            self._add(np.array(matrix[rows], order="F"), total[rows])
+            own = total[rows]
+            if by_column:
+                self._add(matrix.T, begin, own)
+            else:
+                self._add(np.array(matrix[rows], order="F").T, 0, own)
 
         for _ in map_buckets(score, chunks, jobs):
             pass
         return total / len(self.seed_trees)
 
-    def _add(self, rows: npt.NDArray[Any], total: npt.NDArray[np.float64]) -> None:
+    def _add(self, columns: npt.NDArray[Any], begin: int, total: npt.NDArray[np.float64]) -> None:
         """Add each ensemble's sum, itself added up from zero as LightGBM does, to ``total``."""
-        codes = code_rows(rows, self.feature, self.kind, self.edges, self.edge_starts, self.zero_code)
+        coded = (self.feature, self.kind, self.edges, self.edge_starts, self.zero_code)
+        codes = code_rows(columns, begin, begin + len(total), *coded, self.code_of, self.code_starts)
         add: Any = add_trees
         ends = (*self.seed_trees[1:], len(self.tree_groups) - 1)
         for first, end in zip(self.seed_trees, ends, strict=True):
             own = np.zeros(len(total))
             layout = (self.tree_groups[first : end + 1], self.group_tests, *self.tests, self.sets)
-            add(codes, *layout, self.leaf_value, BIT_OF_REMAINDER, own)
+            add(codes, *layout, self.leaf_value, own)
             total += own
 
 
@@ -93,7 +101,7 @@ def compile_trees(texts: Sequence[str], n_features: int) -> CompiledTrees:
     """Compile LightGBM text models (one per seed) of ``n_features`` columns.
 
     Raises BundleError for linear trees and random forests, whose output is no sum of leaf values, and for a
-    model with more than 65,535 thresholds on one column.
+    model with more than 65,535 thresholds on one column or 65,536 leaves in one tree.
 
     >>> import lightgbm
     >>> X, y = np.arange(80.0).reshape(40, 2), np.arange(40) % 3 == 0
@@ -112,10 +120,16 @@ def compile_trees(texts: Sequence[str], n_features: int) -> CompiledTrees:
                 f"the trees use {len(values):,} thresholds or categories of column {feature}, of {n_features} "
                 f"columns; at most {_MOST_CODES:,} can be scored: train with a smaller max_bin"
             )
+    most_leaves = max((len(tree.leaf_value) for tree in trees), default=0)
+    if most_leaves > _MOST_LEAVES:
+        raise BundleError(
+            f"a tree has {most_leaves:,} leaves; at most {_MOST_LEAVES:,} can be scored: train with smaller num_leaves"
+        )
     layout = _Layout(columns)
     for tree in trees:
         layout.append(tree)
-    padded = [values if key[1] == CATEGORY else _padded(values) for key, values in columns.items()]
+    padded = [values[:0] if key[1] == CATEGORY else _padded(values) for key, values in columns.items()]
+    code_of = [_codes_of(values if key[1] == CATEGORY else values[:0]) for key, values in columns.items()]
     return CompiledTrees(
         n_features=n_features,
         feature=np.array([feature for feature, _ in columns], np.int64),
@@ -123,6 +137,8 @@ def compile_trees(texts: Sequence[str], n_features: int) -> CompiledTrees:
         edges=np.concatenate([np.zeros(0), *padded]),
         edge_starts=np.cumsum([0, *map(len, padded)], dtype=np.int64),
         zero_code=np.array([np.searchsorted(values, 0.0) + 1 for values in columns.values()], np.int64),
+        code_of=np.concatenate([np.zeros(0, np.uint16), *code_of]),
+        code_starts=np.cumsum([0, *map(len, code_of)], dtype=np.int64),
         tree_groups=np.array(layout.tree_groups, np.int64),
         group_tests=np.array(layout.group_tests, np.int64),
         tests=layout.tests(),
@@ -161,6 +177,13 @@ def _padded(edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.concatenate([edges, np.full(missing, np.inf)])
 
 
+def _codes_of(categories: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16]:
+    """The code of every number up to the largest of the categories: 1 + its place among them, 0 for others."""
+    codes = np.zeros(int(categories[-1]) + 1 if len(categories) else 0, np.uint16)
+    codes[categories.astype(np.int64)] = np.arange(1, len(categories) + 1)
+    return codes
+
+
 class _Layout:
     """Trees as groups of 16 leaves, from left to right, each with the tests that can strike out some of them."""
 
@@ -178,7 +201,8 @@ class _Layout:
         leaves, spans = _leaves_from_left(tree)
         n_groups = -(-len(leaves) // GROUP)
         values = np.zeros(n_groups * GROUP)
-        values[: len(leaves)] = tree.leaf_value[leaves]
+        position = np.arange(len(leaves))
+        values[position // GROUP * GROUP + PLACE_OF_BIT[position % GROUP]] = tree.leaf_value[leaves]
         self.leaf_values.append(values)
         tests = [self._test(tree, node) for node in range(len(tree.feature))]
         for group in range(n_groups):

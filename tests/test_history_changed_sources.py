@@ -80,6 +80,29 @@ def write_to_the_database(folder: Path) -> None:
         connection.execute("CREATE TABLE more AS SELECT * FROM range(100000)")
 
 
+def write_into_the_log_of_the_database(folder: Path) -> None:
+    """As a writer that was killed, or that does not check-point, leaves it: the database's own file is not touched."""
+    path = folder / "deals.duckdb"
+    before = path.read_bytes()
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+        connection.execute("INSERT INTO deals VALUES ('a', '2024-01-06')")
+    assert path.read_bytes() == before
+    assert path.with_name("deals.duckdb.wal").stat().st_size > 0
+
+
+def test_a_change_in_the_log_of_a_database_makes_another_history(folder: Path) -> None:
+    former = read(folder)
+    write_into_the_log_of_the_database(folder)
+    first = read(folder)
+    assert first.conversions.num_rows == former.conversions.num_rows + 1
+    assert first.fingerprint != former.fingerprint
+    with duckdb.connect(str(folder / "deals.duckdb")) as connection:
+        connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+        connection.execute("DELETE FROM deals WHERE lead_id = 'b'")
+    assert first.sources_unchanged() == ["deals"]
+
+
 @pytest.mark.parametrize(
     ("change", "found"),
     [
@@ -92,6 +115,7 @@ def write_to_the_database(folder: Path) -> None:
         (lambda folder: pq.write_table(calls(2), folder / "calls" / "2.parquet"), ["calls"]),
         (lambda folder: (folder / "calls" / "0.parquet").unlink(), ["calls"]),
         (write_to_the_database, ["deals"]),
+        (write_into_the_log_of_the_database, ["deals"]),
         (lambda folder: (touch(folder), replace_by_a_copy(folder)), ["calls", "leads"]),
     ],
 )

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convpredict.scoring.run_log import REFUSED, RunLog
+from convpredict.cli import main
+from convpredict.scoring.run_log import REFUSED, JsonLines, RunLog
 
 NOW = datetime(2025, 6, 1, 2, 0, 0, 5_000, tzinfo=UTC)
 
@@ -168,3 +170,72 @@ print("end")
     told, _ = process.communicate("go\n", timeout=60)
     assert told == "end\n"
     assert process.returncode == 0
+
+
+def test_lines_that_are_no_json_become_json() -> None:
+    stream = io.StringIO()
+    lines = JsonLines(stream)
+    RunLog(True, lines).event("scored", leads=3)
+    lines.write("half a ")
+    assert len(stream.getvalue().splitlines()) == 1
+    lines.writelines(["line\nand ", "another\n", "\n", '["no object"]\n', '{"event": "own"}\n', "the end"])
+    lines.finish()
+    told = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [each["event"] for each in told] == ["scored", "text", "text", "text", "own", "text"]
+    texts = [each["message"] for each in told if each["event"] == "text"]
+    assert texts == ["half a line", "and another", '["no object"]', "the end"]
+    with pytest.raises(TypeError, match="text is written here, not bytes"):
+        lines.write(b"bytes")
+
+
+def ran(script: str) -> tuple[int, list[dict]]:
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    return done.returncode, [json.loads(line) for line in done.stderr.splitlines()]
+
+
+def test_warnings_logs_and_tracebacks_become_json_too() -> None:
+    code, told = ran(
+        """
+import logging, typer, warnings
+from convpredict.cli.app import write_errors_as_json
+write_errors_as_json()
+warnings.warn("beware")
+logging.getLogger("library").warning("retrying")
+typer.echo("said: by click", err=True)
+raise ValueError("not expected")
+"""
+    )
+    assert code == 1
+    assert {each["event"] for each in told} == {"text"}
+    messages = [each["message"] for each in told]
+    for text in ("UserWarning: beware", "retrying", "said: by click", "ValueError: not expected"):
+        assert any(text in message for message in messages), text
+
+
+LATER = "2999-01-01"
+"""A cutoff that lies ahead is an error of the call, found before anything is read."""
+
+
+@pytest.mark.parametrize(("log", "as_json"), [("json", True), ("text", False)])
+def test_a_command_that_logs_json_ends_with_json(tmp_path, monkeypatch, capsys, log, as_json) -> None:
+    tables = {"leads": {"source": "leads"}, "interactions": {"source": "leads"}}
+    content = {
+        "name": "x",
+        "sources": {"leads": {"file": "leads.csv"}},
+        "history": tables,
+        "nightly": {"log": log},
+    }
+    config = tmp_path / "x.yaml"
+    config.write_text(yaml.safe_dump(content))
+    former = sys.stderr
+    monkeypatch.setattr(sys, "argv", ["convpredict", "nightly", str(config), "--as-of", LATER])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert sys.stderr is former
+    (line,) = capsys.readouterr().err.splitlines()
+    if as_json:
+        told = json.loads(line)
+        assert (told["level"], told["event"], told["exit_code"]) == ("error", "ended", 2)
+        line = f"{told['error']}: {told['message']}"
+    assert line.startswith("ConfigError: --as-of 2999-01-01 00:00 UTC lies ahead")

@@ -22,7 +22,7 @@ from . import promoting  # isort: skip
 from . import nightly  # isort: skip
 from . import monitoring  # isort: skip
 from . import ledger  # isort: skip
-from .app import app, show
+from .app import app, restore_errors, show, tell_error
 
 __all__ = [
     "app",
@@ -49,6 +49,15 @@ def main() -> None:
 
     With ``--json``, standard output is one JSON document in any case: the result, or the error.
     """
+    former = sys.stderr
+    try:
+        _run()
+    except SystemExit:
+        restore_errors(former)
+        raise
+
+
+def _run() -> NoReturn:
     try:
         code = app(standalone_mode=False)
     except ConvpredictError as error:
@@ -79,7 +88,7 @@ def _fail(kind: str, message: str, exit_code: int, *, details: Mapping[str, Any]
     if "--json" in sys.argv:
         told = {"type": kind, "message": message, **({"details": dict(details)} if details else {})}
         typer.echo(json.dumps({"error": told}))
-    typer.echo(f"{kind}: {message}", err=True)
+    tell_error(kind, message, exit_code)
     raise SystemExit(exit_code)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -67,6 +67,32 @@ def show(*renderables: Any) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     for renderable in renderables:
         console.print(renderable)
+
+
+def write_errors_as_json() -> None:
+    """Make a JSON document of whatever is written to standard error from here on, line by line."""
+    from ..scoring.run_log import JsonLines
+
+    sys.stderr = JsonLines(sys.stderr)
+
+
+def tell_error(kind: str, message: str, exit_code: int) -> None:
+    """Tell on standard error how a command ended: in words, or as a line of the JSON log (event ``ended``)."""
+    from ..scoring.run_log import JsonLines
+
+    if isinstance(sys.stderr, JsonLines):
+        sys.stderr.event("ended", exit_code=exit_code, error=kind, message=message)
+    else:
+        typer.echo(f"{kind}: {message}", err=True)
+
+
+def restore_errors(former: TextIO) -> None:
+    """Undo :func:`write_errors_as_json`, if it was done: ``former`` is what standard error was before."""
+    from ..scoring.run_log import JsonLines
+
+    if isinstance(sys.stderr, JsonLines):
+        sys.stderr.finish()
+        sys.stderr = former
 
 
 def parse_instant(text: str | None, option: str) -> datetime | None:

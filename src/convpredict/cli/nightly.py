@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .app import AsJson, ConfigPath, DataDir, Overrides, app, parse_instant
+from .app import AsJson, ConfigPath, DataDir, Overrides, app, parse_instant, write_errors_as_json
 
 
 @app.command(short_help="Score, check and publish: what runs every night.")
@@ -45,10 +46,12 @@ def nightly(
 
     Exit codes: 0 published (or published before); 7 stopped by a gate; 8 another run is at work; 9 not published
     everywhere; 12 published, but not monitored; 2, 3, 5, 11 the configuration, data, bundle or champion cannot be used;
-    130 interrupted. The log goes to standard error.
+    130 interrupted. The log goes to standard error; with nightly.log: json, every line there is JSON.
     """
     from .. import workflows
 
+    if _logs_json(config, overrides or ()):
+        write_errors_as_json()
     nights = workflows.nightly(
         config,
         as_of=parse_instant(as_of, "--as-of"),
@@ -68,3 +71,14 @@ def nightly(
     else:
         typer.echo(workflows.nights_text(nights))
     raise typer.Exit(workflows.worst_exit_code(nights))
+
+
+def _logs_json(config: Path, overrides: Sequence[str]) -> bool:
+    """Whether the configuration asks for the log as JSON; False for one that cannot be read, whose error says so."""
+    from ..config.load import load_project
+    from ..errors import ConvpredictError
+
+    try:
+        return load_project(config, overrides=overrides).config.nightly.log == "json"
+    except ConvpredictError:
+        return False

@@ -19,6 +19,8 @@ from .postgres import read_postgres
 from .watched_files import WatchedFiles, is_glob, matching_files
 
 _CHUNK_BYTES = 1 << 22
+_WAL = ".wal"
+"""Ending of the write-ahead log beside a DuckDB file, which holds what was not yet written into it."""
 _PARQUET = {".parquet", ".pq"}
 _CSV = {".csv", ".txt", ".tsv"}
 
@@ -206,9 +208,10 @@ def _open_parquet(
 def _open_duckdb(
     connection: duckdb.DuckDBPyConnection, target: str, source: DuckdbSource, data_dir: Path, label: str
 ) -> OpenedSource:
-    watched = WatchedFiles.of(data_dir, source.duckdb)
+    watched = WatchedFiles.of(data_dir, source.duckdb, (_WAL,))
     path = _files(source.duckdb, data_dir, label)[0]
-    digest = _digest_files([path])
+    log = path.with_name(path.name + _WAL)
+    digest = _digest_files([path, log] if log.is_file() else [path])
     location = str(path).replace("'", "''")
     try:
         connection.execute(f"ATTACH '{location}' AS attached (READ_ONLY)")

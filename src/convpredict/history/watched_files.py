@@ -12,15 +12,17 @@ FileIdentity = tuple[int, int, int, int]
 class WatchedFiles:
     """The files that a path or glob named, each with its device, inode, size and time of change (ns).
 
-    ``seen`` maps every path to that identity; None stands for a file that was not there.
+    ``seen`` maps every path to that identity; None stands for a file that was not there. ``beside`` are endings of
+    files beside each that belong to its content, such as the write-ahead log of a database.
     """
 
     folder: Path
     pattern: str
     seen: dict[Path, FileIdentity | None]
+    beside: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, folder: Path, pattern: str) -> WatchedFiles:
+    def of(cls, folder: Path, pattern: str, beside: tuple[str, ...] = ()) -> WatchedFiles:
         """Note what is there now: to be called before the content is read, so that no change is missed.
 
         >>> import tempfile
@@ -36,11 +38,11 @@ class WatchedFiles:
         True
         """
         folder = folder.absolute()
-        return cls(folder, pattern, _identities(folder, pattern))
+        return cls(folder, pattern, _identities(folder, pattern, beside), beside)
 
     def changed(self) -> bool:
         """Whether a file was replaced, written, touched, removed or added; the content is not read again."""
-        return _identities(self.folder, self.pattern) != self.seen
+        return _identities(self.folder, self.pattern, self.beside) != self.seen
 
 
 def is_glob(pattern: str) -> bool:
@@ -59,8 +61,10 @@ def matching_files(folder: Path, pattern: str) -> list[Path]:
     return sorted(entry for entry in folder.glob(pattern) if entry.is_file())
 
 
-def _identities(folder: Path, pattern: str) -> dict[Path, FileIdentity | None]:
-    return {path: _identity(path) for path in matching_files(folder, pattern)}
+def _identities(folder: Path, pattern: str, beside: tuple[str, ...]) -> dict[Path, FileIdentity | None]:
+    files = matching_files(folder, pattern)
+    others = [path.with_name(path.name + ending) for path in files for ending in beside]
+    return {path: _identity(path) for path in (*files, *others)}
 
 
 def _identity(path: Path) -> FileIdentity | None:

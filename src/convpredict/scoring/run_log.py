@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
@@ -92,6 +92,68 @@ class RunLog:
             self._stream.flush()
         except (OSError, ValueError):
             _give_up(self._stream)
+
+
+class JsonLines:
+    """A text stream that passes on lines of JSON, and makes one of any other line (event ``text``, with ``message``).
+
+    In place of standard error, so that whoever reads a JSON log gets nothing else: not the message that a command ends
+    with, no library's warning and no traceback. Everything else is that of the stream behind it.
+
+    >>> stream = JsonLines(sys.stdout, clock=lambda: datetime(2025, 6, 1, 2, tzinfo=UTC))
+    >>> print('{"event": "scored"}', file=stream)
+    {"event": "scored"}
+    >>> print("two\\nlines", file=stream)
+    {"time": "2025-06-01T02:00:00.000Z", "level": "warning", "event": "text", "run_id": "", "message": "two"}
+    {"time": "2025-06-01T02:00:00.000Z", "level": "warning", "event": "text", "run_id": "", "message": "lines"}
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], datetime] | None = None) -> None:
+        self._stream = stream
+        self._log = RunLog(json=True, stream=stream, clock=clock)
+        self._begun = ""
+        self._lock = threading.Lock()
+
+    def write(self, text: str) -> int:
+        """Write what is whole of the lines so far; the rest waits for its end."""
+        if not isinstance(text, str):
+            raise TypeError(f"text is written here, not {type(text).__name__}")
+        with self._lock:
+            *lines, self._begun = (self._begun + text).split("\n")
+            for line in lines:
+                self._pass_on(line)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write several texts."""
+        for line in lines:
+            self.write(line)
+
+    def event(self, event: str, /, **fields: Any) -> None:
+        """Write a line of the log; see :meth:`RunLog.event`."""
+        self._log.event(event, **fields)
+
+    def finish(self) -> None:
+        """Write the line that was begun and has no end."""
+        with self._lock:
+            line, self._begun = self._begun, ""
+            self._pass_on(line)
+
+    def _pass_on(self, line: str) -> None:
+        if _is_json(line):
+            self._stream.write(line + "\n")
+        elif line.strip():
+            self._log.event("text", level="warning", message=line.rstrip())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _is_json(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def _level(event: str, fields: dict[str, Any]) -> Level:

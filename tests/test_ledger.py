@@ -397,3 +397,90 @@ def test_killed_at_any_file_operation_readers_see_the_old_or_the_new(
     ledger.compact()
     assert len(list(ledger.folder.rglob("*.parquet"))) == len(read_index(ledger.folder).files)
     assert not list(ledger.folder.rglob("*.partial"))
+
+
+def one_file(ledger: Ledger, kind: str = "runs") -> Path:
+    return next((ledger.folder / kind).glob("*.parquet"))
+
+
+@pytest.mark.parametrize("kind", ["runs", "months"])
+def test_a_flipped_bit_is_never_read_as_another_value(ledger: Ledger, kind: str) -> None:
+    path, expected = one_file(ledger, kind), ledger.read()
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    told, places = 0, rng.choice(page_bytes(path), 200)
+    for place in places:
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(flipped)
+        with pytest.raises(DataError, match="restore it from a backup") as raised:
+            ledger.read()
+        told += str(path) in str(raised.value)
+    assert told == len(places)
+    path.write_bytes(content)
+    assert same(ledger.read(), expected)
+
+
+def page_bytes(path: Path) -> list[int]:
+    """Where the values of columns with one page lie: at the end of each column; headers are shorter than 80 bytes."""
+    group = pq.read_metadata(path).row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+    plain = [column for column in columns if not column.has_dictionary_page]
+    return [
+        place
+        for column in plain
+        for place in range(
+            column.data_page_offset + 80, column.data_page_offset + column.total_compressed_size
+        )
+    ]
+
+
+def changed_without_a_word(path: Path) -> None:
+    """As a version without checksums left it: the same rows but for the last bit of one probability."""
+    table = pq.ParquetFile(path).read()
+    p = table["p_convert_30d"].to_numpy().copy()
+    p[3] = np.nextafter(p[3], 1)
+    place = table.schema.get_field_index("p_convert_30d")
+    pq.write_table(table.set_column(place, "p_convert_30d", pa.array(p)), path)
+
+
+def test_merging_does_not_make_a_changed_row_permanent(ledger: Ledger) -> None:
+    path = sorted((ledger.folder / "runs").glob("*.parquet"))[0]
+    changed_without_a_word(path)
+    ledger.append(night(12), scores([100], 12))
+    files = sorted(ledger.folder.rglob("*.parquet"))
+    with pytest.raises(DataError, match=r"those of 'shop-20250210T000000Z' that were appended.*restore"):
+        ledger.compact()
+    assert sorted(ledger.folder.rglob("*.parquet")) == files
+    ledger.check_run(night(5)["run_id"])
+    with pytest.raises(DataError, match="restore it from a backup"):
+        ledger.check_run(path.name.split(".")[0])
+
+
+@pytest.mark.parametrize("kind", ["runs", "months"])
+def test_a_truncated_file_is_named_and_forgetting_goes_on(ledger: Ledger, kind: str) -> None:
+    path = one_file(ledger, kind)
+    path.write_bytes(path.read_bytes()[:-100])
+    for work in (
+        lambda: ledger.read(),
+        lambda: ledger.read(lead_ids=[104]),
+        lambda: list(ledger.scan()),
+        lambda: ledger.erase([104]),
+    ):
+        with pytest.raises(DataError, match=r"restore it from a backup") as raised:
+            work()
+        assert str(path) in str(raised.value)
+    held = sum(
+        str(path.relative_to(ledger.folder)) == file.path and len(file.runs) for file in index_files(ledger)
+    )
+    unread: dict[str, str] = {}
+    assert ledger.find([104], unread)["lead_id"].to_pylist() == ["104"] * (9 - held)
+    assert list(unread) == [str(path)]
+    unread.clear()
+    assert ledger.erase([104], unread) == 9 - held
+    assert list(unread) == [str(path)]
+    assert "restore it from a backup" in unread[str(path)]
+
+
+def index_files(ledger: Ledger) -> tuple:
+    return read_index(ledger.folder).files

@@ -337,3 +337,37 @@ def test_rows_of_a_report_make_a_table(project) -> None:
     table = report.to_table()
     assert table.schema.field("cutoff").type == pa.timestamp("us", tz="UTC")
     assert table["lead_id"].to_pylist() == [row["lead_id"] for row in report.rows]
+
+
+def test_a_damaged_ledger_is_blamed_and_not_the_machine(project, ledger, tmp_path) -> None:
+    lead, copy = hottest(ledger), copied(project, tmp_path)
+    (path,) = (copy.config.parent / "nightly" / "ledger").rglob(
+        f"demo-{NIGHTS[-1]:%Y%m%dT%H%M%SZ}-2.*.parquet"
+    )
+    table = pq.ParquetFile(path).read()
+    for name in ("p_convert_30d", "features_hash"):
+        values = table[name].to_numpy().copy()
+        values[table["lead_id"].to_pylist().index(lead)] *= 2
+        place = table.schema.get_field_index(name)
+        pq.write_table(table.set_column(place, name, pa.array(values)), path)
+        with pytest.raises(DataError, match=r"rows are not those of .* restore it from a backup") as raised:
+            explain(copy.config, str(lead), bundle=bundle_of(project))
+        assert str(path) in str(raised.value)
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(DataError, match="restore it from a backup"):
+        explain(copy.config, str(lead), bundle=bundle_of(project))
+
+
+def test_a_repeated_night_without_the_lead_is_the_list_in_force(project, ledger, tmp_path) -> None:
+    copy, night = copied(project, tmp_path), NIGHTS[-1]
+    lead = hottest(ledger)
+    for name in ("leads", "interactions", "conversions", "revenue"):
+        path = copy.config.parent / "data" / f"{name}.parquet"
+        table = pq.read_table(path)
+        pq.write_table(table.filter(pc.not_equal(table["lead_id"], lead)), path)
+    nightly(copy.config, as_of=night, run=copy.run, again="the lead was merged away")
+    found = explain(copy.config, str(lead), bundle=bundle_of(project))
+    assert found.explanation.score.run.run_id.endswith("Z-2")
+    assert "is not on the list in force" in found.text
+    assert f"demo-{night:%Y%m%dT%H%M%SZ}-3" in found.text
+    assert "the data has no such lead" in found.text

@@ -81,7 +81,8 @@ def explain(
     Raises
     ------
     DataError
-        No published night up to then scored the lead; says why, as far as today's data tells.
+        No published night up to then scored the lead; says why, as far as today's data tells. Or a file of the ledger
+        is damaged.
     BundleError, RegistryError
         The model of that night cannot be read, or ``bundle`` is another one.
     """
@@ -100,7 +101,7 @@ def explain(
     latest = list(known.values())[-1]
     note = None
     history = leave_out_forgotten(project, read_history(project))
-    if rows.num_rows == 0 or rows["cutoff"][-1].as_py() != latest.cutoff:
+    if latest.run_id not in rows["run_id"].to_pylist():
         outcome, night = settings.labels.outcome, f"{latest.cutoff:%Y-%m-%d %H:%M} UTC"
         why = why_not_scored(history, lead, latest, settings.observations.max_age, outcome)
         if lead in read_forgotten(ledger.folder.parent):
@@ -108,9 +109,16 @@ def explain(
         if rows.num_rows == 0:
             raise DataError(f"no published night up to {night} scored lead '{lead}'; on that night: {why}")
         note = f"Lead '{lead}' was not on the list of {night}: {why}. This is its last score."
+        if latest.cutoff in rows["cutoff"].to_pylist():
+            note = (
+                f"Lead '{lead}' is not on the list in force of {night} (run {latest.run_id}), which replaced the one "
+                f"shown here: {why}."
+            )
     reasons = settings.reasons.model_copy(update={"locale": locale} if locale is not None else {})
     progress("reproducing", 0.0)
     found = explain_rows(history, _in_order(rows, known), known, _bundles(project, bundle), reasons, note)
+    if found.score.verdict in ("data changed", "model computes otherwise"):
+        ledger.check_run(found.score.run.run_id)
     if found.score.verdict == "data changed" and (why := _forgotten_since(ledger, [found.score.run])):
         found = replace(found, note=f"{found.note + ' ' if found.note else ''}{why}")
     return ExplainedScore(found)

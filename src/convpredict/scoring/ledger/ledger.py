@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ METADATA = b"convpredict.runs"
 _NAMES = frozenset({"lead_id", "score", "rank", "features_hash"})
 _PREFIXES = ("p_convert_", "expected_value")
 _ATTEMPTS = 10
+_CHECKED = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
 
 
 class Ledger:
@@ -101,7 +103,7 @@ class Ledger:
         """
         with_keys = None if columns is None else list(dict.fromkeys((*KEYS, *columns)))
         snapshot = self._snapshot(run_ids, lead_ids, with_keys)
-        found = snapshot.reader().read_all()
+        found = snapshot.read()
         if found.num_rows and snapshot.n_files > 1:
             found = found.take(pc.sort_indices(found, [(name, "ascending") for name in _ORDER]))
         return found if columns is None else found.select(list(columns))
@@ -113,7 +115,7 @@ class Ledger:
         columns: Sequence[str] | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """What :meth:`read` gives, in record batches, unsorted, so that it need not fit into memory."""
-        yield from self._snapshot(run_ids, lead_ids, columns).reader()
+        yield from self._snapshot(run_ids, lead_ids, columns).batches()
 
     def compact(self) -> list[str]:
         """Merge the runs of every finished month into one file sorted by lead_id and cutoff; tells the months.
@@ -124,11 +126,42 @@ class Ledger:
 
         return compact(self.folder)
 
-    def erase(self, lead_ids: Sequence[Any]) -> int:
-        """Delete all scores of some leads from the files; tells how many there were."""
+    def erase(self, lead_ids: Sequence[Any], unread: dict[str, str] | None = None) -> int:
+        """Delete all scores of some leads from the files; tells how many there were.
+
+        With ``unread`` files that cannot be read stay as they are and are told there, by path with the reason;
+        without it the first one raises DataError.
+        """
         from .compaction import erase
 
-        return erase(self.folder, lead_ids)
+        return erase(self.folder, lead_ids, unread)
+
+    def find(self, lead_ids: Sequence[Any], unread: dict[str, str]) -> pa.Table:
+        """lead_id (as text) and cutoff of every score of some leads, from all files that can be read.
+
+        The others are told in ``unread``, by path with the reason.
+        """
+        found = [pa.table({"lead_id": pa.array([], pa.string()), "cutoff": pa.array([], TIMESTAMP)})]
+        for file in read_index(self.folder).files:
+            path = self.folder / file.path
+            try:
+                rows = Snapshot([path], None, lead_ids, ["lead_id", "cutoff"]).read()
+            except (DataError, FileNotFoundError) as error:
+                unread[str(path)] = reason_of(error)
+                continue
+            found.append(rows.set_column(0, "lead_id", rows["lead_id"].cast(pa.string())))
+        return pa.concat_tables(found)
+
+    def check_run(self, run_id: str) -> None:
+        """Raise DataError where the rows of a run are not those that were appended.
+
+        Known of a run that has its file to itself and lost no row to an erasure; of others the checksums of the pages
+        tell, which every reader checks.
+        """
+        index = read_index(self.folder)
+        for file in index.files:
+            if file.runs == (run_id,):
+                check_rows(self.folder, index, file)
 
     def _snapshot(
         self, run_ids: Sequence[str] | None, lead_ids: Sequence[Any] | None, columns: Sequence[str] | None
@@ -139,7 +172,7 @@ class Ledger:
             wanted = None if run_ids is None else frozenset(run_ids)
             files = [file for file in index.files if wanted is None or wanted & set(file.runs)]
             try:
-                opened = [pa.memory_map(str(self.folder / file.path)) for file in files]
+                return Snapshot([self.folder / file.path for file in files], wanted, lead_ids, columns)
             except FileNotFoundError as error:
                 if attempt + 1 < _ATTEMPTS and read_index(self.folder) != index:
                     continue
@@ -147,7 +180,6 @@ class Ledger:
                     f"the ledger in '{self.folder}' lacks a file that its index names ({error.filename or error}), "
                     "so scores of published nights are lost; restore it from a backup"
                 ) from None
-            return Snapshot(opened, wanted, lead_ids, columns)
         raise AssertionError("every attempt returns, raises or is followed by another one")
 
     def _checked(self, index: Index, manifest: Mapping[str, Any], kept: pa.Table) -> tuple[LedgerRun, bool]:
@@ -177,7 +209,7 @@ class Ledger:
     def _check_type(self, index: Index, rows: pa.Table) -> None:
         if not index.files:
             return
-        known = pq.read_schema(self.folder / index.files[0].path).field("lead_id").type
+        known = schema_of(self.folder / index.files[0].path).field("lead_id").type
         if known != rows.schema.field("lead_id").type:
             raise DataError(
                 f"the ledger in '{self.folder}' has leads by {known}, the run to be appended by "
@@ -190,19 +222,29 @@ _ORDER = ("lead_id", "cutoff", "run_id")
 
 
 class Snapshot:
-    """Open files of a ledger with a choice of rows and columns: what a reader sees, whatever is replaced meanwhile."""
+    """Open files of a ledger with a choice of rows and columns: what a reader sees, whatever is replaced meanwhile.
+
+    Raises FileNotFoundError where there is no such file, and DataError where one cannot be read or a checksum of its
+    pages is wrong.
+    """
 
     def __init__(
         self,
-        files: Sequence[pa.NativeFile],
+        paths: Sequence[Path],
         run_ids: frozenset[str] | None,
         lead_ids: Sequence[Any] | None,
         columns: Sequence[str] | None,
     ) -> None:
-        self.n_files = len(files)
-        form = ds.ParquetFileFormat()
-        fragments = [form.make_fragment(file) for file in files]
-        self.schema = unified([fragment.physical_schema for fragment in fragments])
+        self.n_files = len(paths)
+        form = ds.ParquetFileFormat(default_fragment_scan_options=_CHECKED)
+        self._files: dict[Path, pa.NativeFile] = {}
+        fragments, schemas = [], []
+        for path in paths:
+            with readable(path):
+                self._files[path] = pa.memory_map(str(path))
+                fragments.append(form.make_fragment(self._files[path]))
+                schemas.append(fragments[-1].physical_schema)
+        self.schema = unified(schemas)
         self._data = ds.FileSystemDataset(fragments, self.schema, form)
         self._columns = list(columns) if columns is not None else self.schema.names
         self._filter: ds.Expression | None = None
@@ -212,11 +254,81 @@ class Snapshot:
             chosen = ds.field("run_id").isin(pa.array(sorted(run_ids), pa.string()))
             self._filter = chosen if self._filter is None else self._filter & chosen
 
-    def reader(self, extra: ds.Expression | None = None) -> pa.RecordBatchReader:
-        """The rows in record batches; ``extra`` is a further condition on them."""
+    def read(self, extra: ds.Expression | None = None) -> pa.Table:
+        """The rows; ``extra`` is a further condition on them."""
+        with self._blaming():
+            return self._reader(extra).read_all()
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows in record batches."""
+        with self._blaming():
+            yield from self._reader(None)
+
+    def _reader(self, extra: ds.Expression | None) -> pa.RecordBatchReader:
         condition = self._filter if extra is None else extra if self._filter is None else self._filter & extra
         names = [name for name in self._columns if name in self.schema.names]
         return self._data.scanner(columns=names, filter=condition).to_reader()
+
+    @contextmanager
+    def _blaming(self) -> Iterator[None]:
+        """Tell which file cannot be read, which the error of a scan over several does not."""
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, MemoryError):
+                raise
+            for path, file in self._files.items():
+                with readable(path), pq.ParquetFile(file, page_checksum_verification=True) as whole:
+                    for number in range(whole.num_row_groups):
+                        whole.read_row_group(number)
+            raise _damaged(next(iter(self._files)).parents[1], _first_line(error)) from None
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Raise DataError with the file and the remedy where reading it fails; a missing file is left to the caller."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, MemoryError):
+            raise
+        raise _damaged(path, _first_line(error)) from None
+
+
+def schema_of(path: Path) -> pa.Schema:
+    """The columns of a file of the ledger. Raises DataError where it cannot be read."""
+    with readable(path):
+        return pq.read_schema(path)
+
+
+def check_rows(folder: Path, index: Index, file: LedgerFile) -> None:
+    """Raise DataError where a file of one run holds other rows than were appended; a run with erased rows passes."""
+    run = index.runs[file.runs[0]]
+    if run.erased:
+        return
+    rows = Snapshot([folder / file.path], None, None, None).read().drop_columns(["run_id", "cutoff"])
+    if content_hash(rows) != run.content_hash:
+        raise _damaged(folder / file.path, f"its rows are not those of '{run.run_id}' that were appended")
+
+
+def _damaged(path: Path, what: str) -> DataError:
+    return DataError(
+        f"the ledger's '{path}' cannot be used: {what}. Something changed it since it was written, or it may not "
+        "be read; restore it from a backup, or give this user the right to read it, and run again"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a file of the ledger cannot be used, and the remedy, without its path."""
+    if isinstance(error, FileNotFoundError):
+        return "the ledger's index names it, and it is not there; restore it from a backup"
+    return str(error).partition("cannot be used: ")[2] or str(error)
 
 
 def unified(schemas: Sequence[pa.Schema]) -> pa.Schema:
@@ -249,6 +361,7 @@ def write_rows(
             partial,
             schema.with_metadata({METADATA: told.encode()}),
             compression="zstd",
+            write_page_checksum=True,
             use_dictionary=["run_id", "cutoff", "lead_id"],
             column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
         ) as writer,
@@ -278,7 +391,7 @@ def _canonical(rows: pa.Table, run_id: str) -> pa.Table:
             "append the scores as the nightly run makes them"
         )
     names = [name for name in rows.column_names if name in _NAMES or name.startswith(_PREFIXES)]
-    ordered = rows.select(names).sort_by("lead_id").combine_chunks()
+    ordered = rows.select(list(dict.fromkeys(("lead_id", *names)))).sort_by("lead_id").combine_chunks()
     if pc.count_distinct(ordered["lead_id"], mode="all").as_py() != ordered.num_rows:
         raise DataError(
             f"the scores of '{run_id}' tell a lead twice, so neither could be believed; tell each once"

@@ -333,6 +333,47 @@ def test_what_cannot_be_judged_says_why(usual: History, gate: str, given_: dict[
     assert why in result.message
 
 
+@pytest.mark.parametrize(
+    "last",
+    [None, manifest(data={}), before(conversions=0, leads=1_500)],
+    ids=["first", "untold", "empty too"],
+)
+@pytest.mark.parametrize("limits", [Limits(warn=0.02, stop=0.2), Limits(warn=None, stop=None)])
+def test_a_table_that_the_model_learnt_from_warns_where_it_has_no_row(
+    usual: History, last: Any, limits: Limits
+) -> None:
+    """Nothing but the model tells that conversions should be there; one that is not declared is the user's word."""
+    config = GatesConfig(tables=limits)
+    facts = night(
+        history=usual,
+        last=last,
+        learnt_from=("conversions", "revenue", "interactions"),
+        validation=validation(leads=1_500, interactions=10_000, conversions=0),
+    )
+    result = judged(facts, "tables", config)
+    assert result.verdict == "warn"
+    assert result.message.startswith(
+        "conversions has no row at all, although the model learnt from such rows"
+    )
+    assert result.details["empty"] == ["conversions"]
+    some = validation(leads=1_500, interactions=10_000, conversions=1)
+    assert judged(dataclasses.replace(facts, validation=some), "tables", config).verdict != "warn"
+    assert judged(dataclasses.replace(facts, learnt_from=()), "tables", config).verdict != "warn"
+
+
+def test_an_empty_table_hides_no_loss_of_another(usual: History) -> None:
+    facts = night(
+        history=usual,
+        last=before(leads=1_500),
+        learnt_from=("conversions",),
+        validation=validation(leads=700, conversions=0),
+    )
+    result = judged(facts, "tables")
+    assert result.verdict == "stop"
+    assert "leads has 700 rows" in result.message
+    assert "Besides, conversions has no row at all" in result.message
+
+
 def test_without_the_name_of_its_column_no_ratio_of_probabilities_is_told(usual: History) -> None:
     told = judged(night(history=usual), "scores_training")
     assert told.details["mean_probability_ratio"] == pytest.approx(1.0)

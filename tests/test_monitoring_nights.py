@@ -14,7 +14,7 @@ import pytest
 
 from convpredict.config.base import Duration
 from convpredict.config.monitoring import DriftConfig, MonitoringConfig, RetrainConfig
-from convpredict.errors import DataError
+from convpredict.errors import DataError, MonitoringError
 from convpredict.files import write_json
 from convpredict.models.profile import ColumnProfile, Profile, ProfileCounts
 from convpredict.monitoring.night import Watch, judge_by, monitor_night
@@ -151,7 +151,8 @@ def test_the_same_night_again_gives_the_same_bytes(year, history):
 
 
 def test_reports_are_rebuilt_from_ledger_and_manifests_to_the_byte(year, history, tmp_path):
-    (tmp_path / "ledger").symlink_to(year / "ledger")
+    for name in ("ledger", "runs"):
+        (tmp_path / name).symlink_to(year / name)
     for manifest in read_manifests(year):
         monitor_night(tmp_path, manifest, PROFILE, history, Ledger(tmp_path / "ledger"), WATCH)
     assert contents(tmp_path) == contents(year)
@@ -161,7 +162,8 @@ def test_what_a_history_learns_later_does_not_change_a_night(year, history, tmp_
     """The report of week 3, made with a history that ends at its cutoff, is the one made with all of it."""
     from convpredict.training.as_of import history_as_of
 
-    (tmp_path / "ledger").symlink_to(year / "ledger")
+    for name in ("ledger", "runs"):
+        (tmp_path / name).symlink_to(year / name)
     for week in range(4):
         manifest = manifest_of(week)
         known = history_as_of(history, day(7 * week))
@@ -241,6 +243,21 @@ def test_a_night_published_again_with_mended_data_judges_anew(history, tmp_path)
     run_weeks(tmp_path, history, [2])
     after = read_reports(tmp_path)[-1].realised["7d"]
     assert (after["nights"], after["expected"], after["observed"]) == (2, 60.0, 60.0)
+
+
+def test_nights_that_readers_never_saw_count_nowhere(year, history, tmp_path):
+    """One was given up after it had come to the ledger, one waits for a target, one's manifest is lost."""
+    for week in range(HALVED):
+        manifest = manifest_of(week)
+        publish(tmp_path, manifest, week)
+        cutoff = day(7 * week) + timedelta(days=1 + week % 3)
+        unseen = {"run_id": f"demo-{cutoff:%Y%m%dT%H%M%SZ}", "cutoff": cutoff.isoformat()}
+        publish(tmp_path, manifest_of(week, status="failed", error="discarded: wrong", **unseen), week)
+        if week % 3 == 0:
+            (tmp_path / "runs" / f"{unseen['run_id']}.json").unlink()
+        monitor_night(tmp_path, manifest, PROFILE, history, Ledger(tmp_path / "ledger"), WATCH)
+    assert contents(tmp_path) == {name: contents(year)[name] for name in contents(tmp_path)}
+    assert len(contents(tmp_path)) == HALVED
 
 
 def test_segments_are_by_the_value_at_the_night(history, tmp_path):
@@ -375,6 +392,14 @@ class TestRetraining:
             "drift: 1 column"
         )
         assert self.reasons(tmp_path, RetrainConfig(drifted_columns=None, **rule)) == []
+
+    def test_a_night_without_a_report_is_an_error_unless_only_the_age_counts(self, history, tmp_path):
+        run_weeks(tmp_path, history, [0])
+        for path in (tmp_path / "monitoring").glob("demo-*.json"):
+            path.unlink()
+        with pytest.raises(MonitoringError, match="run 'convpredict monitor'"):
+            self.reasons(tmp_path, RetrainConfig(age=None))
+        assert self.reasons(tmp_path, RetrainConfig(age=None, drifted_columns=None, realised=False)) == []
 
 
 def test_reports_say_of_which_format_they_are(history, tmp_path):

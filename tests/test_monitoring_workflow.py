@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
@@ -12,9 +13,13 @@ from typer.testing import CliRunner
 from convpredict.cli import app
 from convpredict.config.base import Duration
 from convpredict.errors import NotEnoughDataError, PromotionError, RegistryError
+from convpredict.tracking.store import connect
+from convpredict.tracking.versions import DIGEST, VERIFIED
 from convpredict.workflows import PromotionRun, TrainingRun, monitor, nightly, retrain_if
 from convpredict.workflows.monitoring import challenge, why_paused
 from nightly_project import make_project
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:mlflow")
 
 FIRST = datetime(2025, 8, 17, tzinfo=UTC)
 WEEKS = 9
@@ -84,6 +89,108 @@ def test_retrain_if_says_what_holds_and_does_nothing_on_a_dry_run(folder, projec
     quiet = [f"monitoring.retrain.{rule}" for rule in ("age=null", "drifted_columns=null", "realised=false")]
     calm = retrain_if(project.config, now=LATER, overrides=quiet)
     assert (calm.outcome, calm.reasons, calm.text) == ("nothing to do", (), "No reason to train again.")
+
+
+def test_a_report_that_is_missing_is_written_before_it_is_asked(folder, project):
+    """As 'forget' leaves it, or a night whose monitoring failed."""
+    before = reports_of(folder)
+    last = folder / "monitoring" / list(before)[-1]
+    rule = ["monitoring.retrain.age=null", "monitoring.retrain.drifted_columns=null"]
+    asked = retrain_if(project.config, dry_run=True, now=LATER, overrides=rule)
+    last.unlink()
+    retrain_if(
+        project.config, dry_run=True, now=LATER, overrides=[*rule, "monitoring.retrain.realised=false"]
+    )
+    assert not last.exists(), "where the rule asks for no report, none is needed"
+    again = retrain_if(project.config, dry_run=True, now=LATER, overrides=rule)
+    assert (again.outcome, again.reasons) == (asked.outcome, asked.reasons)
+    former, written = json.loads(before[last.name]), json.loads(last.read_text())
+    assert written["realised"] == former["realised"] != {}
+    last.write_bytes(before[last.name])
+
+
+class Registry:
+    """A real registry of versions without files, and a copy of the nights whose manifests name versions of it."""
+
+    def __init__(self, project, folder, place) -> None:
+        self.project, self.nights, self.uri = project, place / "nightly", f"sqlite:///{place}/mlflow.db"
+        shutil.copytree(folder, self.nights)
+        self.client = connect(self.uri)
+        self.client.create_registered_model("demo")
+        for version in ("1", "2"):
+            tags = {VERIFIED: "true", DIGEST: version * 64}
+            self.client.create_model_version("demo", "/nowhere", tags=tags)
+
+    def scored_by(self, *versions: str) -> None:
+        """Who scored the nights, the last ones as named; all were registered 114 days ago, the manifests say."""
+        paths = sorted((self.nights / "runs").glob("demo-*.json"))
+        for path, version in zip(paths, ["1"] * (len(paths) - len(versions)) + [*versions], strict=True):
+            manifest = json.loads(path.read_text())
+            old = (datetime.now(UTC) - timedelta(days=114)).isoformat()
+            named = {"version": version, "digest": version * 64, "registered_at": old}
+            path.write_text(json.dumps(manifest | {"model": manifest["model"] | named}))
+
+    def ask(self, *more: str, **options):
+        rule = ("age=1d", "drifted_columns=null", "realised=false")
+        given = [f"nightly.folder={self.nights}", f"tracking.uri='{self.uri}'"]
+        given += [f"monitoring.retrain.{part}" for part in rule]
+        return retrain_if(self.project.config, dry_run=True, overrides=[*given, *more], **options)
+
+
+class TestChampion:
+    """The model that is judged is the registry's champion, not whatever scored the last night."""
+
+    @pytest.fixture
+    def registry(self, project, folder, tmp_path, monkeypatch):
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        return Registry(project, folder, tmp_path)
+
+    def test_the_champion_that_scored_the_last_night_is_judged_by_it(self, registry):
+        registry.scored_by("1")
+        registry.client.set_registered_model_alias("demo", "champion", "1")
+        run = registry.ask()
+        assert run.outcome == "would train"
+        assert run.reasons[0].startswith("age: the model is 114 days old")
+
+    def test_one_that_was_promoted_since_is_judged_by_its_own_age_only(self, registry):
+        registry.scored_by("1")
+        registry.client.set_registered_model_alias("demo", "champion", "2")
+        drifts = ("monitoring.retrain.drifted_columns=1", "monitoring.retrain.realised=true")
+        run = registry.ask(*drifts)
+        assert (run.outcome, run.reasons, run.exit_code) == ("nothing to do", (), 0)
+        assert "Version 2, the champion, has not scored a night yet: only its own age is judged." in run.text
+        later = registry.ask(*drifts, now=datetime.now(UTC) + timedelta(days=3))
+        assert later.outcome == "would train"
+        (reason,) = later.reasons
+        assert reason.startswith("age: the model is 3 days old")
+
+    def test_after_a_rollback_the_withdrawn_model_is_not_judged(self, registry):
+        registry.scored_by("2")
+        registry.client.set_registered_model_alias("demo", "champion", "1")
+        run = registry.ask()
+        assert run.outcome == "nothing to do"
+        assert "Version 1, the champion, has not scored a night since it is champion again" in run.text
+
+    def test_a_registry_without_a_champion_is_an_error_where_it_had_one(self, registry):
+        registry.scored_by("1")
+        with pytest.raises(RegistryError, match=r"there is no 'champion'|has no alias"):
+            registry.ask()
+
+    def test_nights_of_a_bundle_are_judged_where_there_is_no_champion(self, registry):
+        assert registry.ask().reasons[0].startswith("age: ")
+        assert registry.ask().message == "Nothing was trained (--dry-run)."
+        registry.client.set_registered_model_alias("demo", "champion", "2")
+        assert "Version 2, the champion, has not scored a night yet" in registry.ask().text
+
+    def test_nights_of_a_bundle_need_no_registry(self, registry, monkeypatch, tmp_path):
+        registry.uri = f"sqlite:///{tmp_path}/other.db"
+        assert registry.ask().reasons[0].startswith("age: ")
+        assert not (tmp_path / "other.db").exists()
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        registry.uri = "http://127.0.0.1:9"
+        run = registry.ask()
+        assert run.outcome == "would train"
+        assert "The model of the last night was judged, as nothing tells of a champion" in run.text
 
 
 class TestChallenge:

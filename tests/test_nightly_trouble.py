@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -57,6 +58,13 @@ def after_a_night(project, published, tmp_path):
     """The project after a night; its own copy."""
     shutil.copytree(published, tmp_path / "nights")
     return Nights(project, tmp_path / "nights")
+
+
+def told_by(metrics: Path) -> dict[str, float]:
+    """What a metrics file says of the night as a whole."""
+    lines = metrics.read_text().splitlines()
+    found = [line.split('{name="demo"} ') for line in lines if '{name="demo"} ' in line]
+    return {name.removeprefix("convpredict_night_"): float(value) for name, value in found}
 
 
 def run_ids(nights: Nights) -> list[str]:
@@ -366,12 +374,96 @@ def test_metrics_are_those_of_the_published_night_again_after_a_refusal(nights, 
     metrics = tmp_path / "night.prom"
     options = f"nightly.prometheus='{metrics}'"
     nights.run(NIGHT, options)
-    published = metrics.read_text()
-    with pytest.raises(GateError):
-        nights.run(NIGHT - timedelta(days=3), options)
-    assert metrics.read_text() != published
+    published = told_by(metrics)
+    with pytest.raises(GateError, match="clock was set back"):
+        nights.run(None, options, now=NIGHT - timedelta(days=3))
+    refused = told_by(metrics)
+    assert (refused["exit_code"], refused["cutoff_timestamp_seconds"] < NIGHT.timestamp()) == (7, True)
     assert nights.run(NIGHT, options)[0].outcome == "already published"
-    assert metrics.read_text() == published
+    again = told_by(metrics)
+    assert again.pop("last_attempt_timestamp_seconds") == refused["last_attempt_timestamp_seconds"]
+    assert refused["last_attempt_timestamp_seconds"] >= published.pop("last_attempt_timestamp_seconds")
+    assert again == published
+
+
+def test_a_night_that_is_published_already_hides_no_failure_of_a_later_one(after_a_night, tmp_path):
+    nights, path = after_a_night, tmp_path / "metrics.prom"
+    metrics = f"nightly.prometheus={path}"
+    nights.run(NIGHT, metrics)
+    assert told_by(path)["exit_code"] == 0
+    with pytest.raises(DataError):
+        nights.run(NEXT, metrics, data=tmp_path / "none")
+    failed = path.read_bytes()
+    assert told_by(path)["exit_code"] == 3
+    assert nights.run(NIGHT, metrics)[0].outcome == "already published"
+    assert path.read_bytes() == failed
+    path.unlink()
+    nights.run(NIGHT, metrics)
+    assert not path.exists(), "the failed night's manifest tells of it"
+    nights.state.joinpath("runs", f"{nights.id_of(NEXT)}.json").unlink()
+    path.write_bytes(failed)
+    nights.run(NIGHT, metrics)
+    assert path.read_bytes() == failed, "a night that was refused before it began has no manifest"
+
+
+def test_an_old_night_that_is_refused_by_name_leaves_the_metrics(after_a_night, tmp_path):
+    nights, path = after_a_night, tmp_path / "metrics.prom"
+    metrics = f"nightly.prometheus={path}"
+    nights.run(NEXT, metrics)
+    before = path.read_bytes()
+    with pytest.raises(GateError, match="names an old night"):
+        nights.run(NIGHT - timedelta(days=3), metrics)
+    assert path.read_bytes() == before
+
+
+def test_a_first_night_without_a_conversion_warns(nights, project, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(load_project(project.config).data_dir, data)
+    conversions = data / "conversions.parquet"
+    pq.write_table(pq.read_table(conversions).slice(0, 0), conversions)
+    (night,) = nights.run(data=data)
+    assert night.outcome == "published"
+    assert "! conversions has no row at all, although the model learnt from such rows" in night.text
+    (night,) = nights.run(NEXT, data=data)
+    assert "! conversions has no row at all" in night.text, "the night before tells of none either"
+
+
+class TestInterrupted:
+    """A signal ends a night soon, whatever its hooks do."""
+
+    def hook(self, folder: Path, then: str) -> str:
+        """A hook that adds a line to a file and goes on with a shell script."""
+        script = folder / "hook.sh"
+        script.write_text(f"echo called >> {folder}/told\n{then}\n")
+        when = "[published, warned, stopped, failed]"
+        return f"nightly.hooks=[{{command: [sh, '{script}'], when: {when}, retries: 1}}]"
+
+    def calls(self, folder: Path) -> int:
+        return len((folder / "told").read_text().splitlines())
+
+    def test_a_hook_that_is_interrupted_is_not_called_again(self, nights, tmp_path):
+        once = f"if mkdir {tmp_path}/interrupted; then kill -TERM $PPID; sleep 60; fi"
+        hook, metrics = self.hook(tmp_path, once), tmp_path / "metrics.prom"
+        with pytest.raises(KeyboardInterrupt):
+            nights.run(NIGHT, hook, f"nightly.prometheus={metrics}")
+        assert self.calls(tmp_path) == 1
+        assert told_by(metrics)["exit_code"] == 130
+        assert nights.manifest()["status"] == "published"
+        assert nights.run(NIGHT, hook)[0].outcome == "published"
+        assert self.calls(tmp_path) == 2, "the next run tells of the night"
+
+    def test_the_hooks_of_an_interrupted_night_get_one_short_try(self, nights, tmp_path, monkeypatch, capsys):
+        def interrupted(ledger, manifest, rows):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        hook = self.hook(tmp_path, "sleep 60")
+        with monkeypatch.context() as patch:
+            patch.setattr(Ledger, "check", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                nights.run(NIGHT, hook)
+        assert self.calls(tmp_path) == 1
+        assert "was killed after 5 s" in capsys.readouterr().err
+        assert nights.manifest()["error"].startswith("KeyboardInterrupt")
 
 
 def test_a_model_without_a_profile_is_doubted_aloud(nights):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convpredict.scoring.nightly.facts import GateResult
-from convpredict.scoring.prometheus import prometheus_text, write_prometheus
+from convpredict.scoring.prometheus import prometheus_text, write_prometheus, write_prometheus_again
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -172,6 +172,30 @@ def test_the_file_is_readable_by_the_exporter_whatever_the_mask_says(tmp_path: P
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert [each.name for each in path.parent.iterdir()] == ["night.prom"]
+
+
+def test_a_night_told_again_lowers_no_time_and_hides_no_later_night(tmp_path: Path) -> None:
+    path, now = tmp_path / "night.prom", datetime(2030, 1, 1, tzinfo=UTC)
+    cutoff = datetime.fromisoformat(PUBLISHED["cutoff"])
+    late = {"name": PUBLISHED["name"], "status": "stopped", "finished_at": now.isoformat()}
+
+    def attempted() -> float | None:
+        return value(parse(path.read_text()), "last_attempt_timestamp_seconds")
+
+    write_prometheus(path, {**late, "cutoff": (cutoff - timedelta(days=3)).isoformat()}, 7)
+    write_prometheus_again(path, PUBLISHED, now)
+    assert value(parse(path.read_text()), "exit_code") == 0
+    assert attempted() == now.timestamp()
+
+    write_prometheus(path, {**late, "cutoff": (cutoff + timedelta(days=1)).isoformat()}, 7)
+    stopped = path.read_bytes()
+    write_prometheus_again(path, PUBLISHED, now)
+    assert path.read_bytes() == stopped
+
+    write_prometheus(path, {**late, "cutoff": now.isoformat()}, 7)
+    write_prometheus_again(path, PUBLISHED, now - timedelta(days=1))
+    assert value(parse(path.read_text()), "exit_code") == 0, "the clock was ahead when that was written"
+    assert attempted() == datetime.fromisoformat(PUBLISHED["finished_at"]).timestamp()
 
 
 def test_a_write_that_fails_leaves_the_former_file(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from convpredict.cli import main
 from convpredict.config.training import TrackingConfig
 from convpredict.errors import BundleError, ConfigError, DataError, PromotionError, RegistryError
 from convpredict.models.bundle import load_bundle
-from convpredict.tracking import champions
+from convpredict.tracking import champions, store
 from convpredict.tracking.champions import champion_at, read_changes, set_champion
 from convpredict.tracking.load_back import check_same
 from convpredict.tracking.registration import settle_challenger
@@ -685,6 +685,49 @@ def test_a_tracking_server_does_the_same(shop, server, tmp_path, capfd):
     kept.write_bytes(kept.read_bytes() + b" ")
     with pytest.raises(BundleError, match=r"calibrator\.json"):
         get_model(NAME, "champion")
+
+
+@pytest.fixture
+def silent_server():
+    """The address of a server that accepts whoever comes and answers nobody, and the connections so far."""
+    accepted: list[socket.socket] = []
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                accepted.append(server.accept()[0])
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", accepted
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        for connection in accepted:
+            connection.close()
+
+
+def test_a_server_that_never_answers_is_given_up(monkeypatch, silent_server):
+    """The tries and the time-out of each are ours where the environment says nothing; here with a shorter time-out."""
+    uri, accepted = silent_server
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
+        monkeypatch.setenv(name, "")  # so that what is set below is taken back
+        monkeypatch.delenv(name)
+    assert store._DEFAULTS["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "20"
+    monkeypatch.setitem(store._DEFAULTS, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with pytest.raises(RegistryError, match="cannot be used"):
+        get_model(NAME, "champion", TrackingConfig(uri=uri))
+    assert len(accepted) == 3
+
+
+def test_the_environment_says_how_long_a_server_is_waited_for(monkeypatch, silent_server):
+    uri, accepted = silent_server
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(RegistryError, match="cannot be used"):
+        get_model(NAME, "champion", TrackingConfig(uri=uri))
+    assert len(accepted) == 1
 
 
 def test_a_server_that_is_down_is_named(monkeypatch):

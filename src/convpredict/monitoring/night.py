@@ -14,7 +14,9 @@ from ..config.base import Duration
 from ..config.monitoring import MonitoringConfig
 from ..history.history import History
 from ..models.profile import Profile, ProfileCounts
+from ..scoring.ledger.index import LedgerRun
 from ..scoring.ledger.ledger import Ledger
+from ..scoring.nightly.state import NightFolder
 from ..training.as_of import history_as_of
 from ..training.lead_times import to_microseconds
 from ..training.outcomes import OutcomeKind
@@ -65,7 +67,8 @@ def monitor_night(
     manifest : of the night (see docs/reference/nightly.md)
     profile : of the night's model; None: drift stays as a former report of the night has it, or is not judged
     history : with all that was known at the cutoff, or more
-    ledger : with the scores of the past nights
+    ledger : with the scores of the past nights; those that no manifest calls published were given up, or wait to be
+        published: readers have not seen them, and they count nowhere
     watch : settings
     shared : model columns that all leads of a group share (:func:`.drift.shared_columns`): their drift is not judged
 
@@ -79,12 +82,13 @@ def monitor_night(
     known = history_as_of(history, as_of)
     delays = recording_delays(known, as_of, watch.outcome)
     past = judged_before(earlier)
-    due = due_nights(ledger.runs(), past.keys(), as_of, delays)
+    runs = _published_runs(folder, manifest, ledger)
+    due = due_nights(runs, past.keys(), as_of, delays)
     judge = _Judge(known, ledger, watch, segment_values(known, watch.segments) if due else {})
     fresh = [judge.entry(night) for night in due]
-    published = [(run.cutoff, run.probability_columns) for run in ledger.runs() if not run.model_knew_later]
+    published = [(run.cutoff, run.probability_columns) for run in runs if not run.model_knew_later]
     judged = weighted([*past.values(), *fresh], published)
-    gap = _gap_days(ledger, cutoff)
+    gap = _gap_days(runs, cutoff)
     model = str((manifest.get("model") or {}).get("digest", ""))
     drift = _drift(folder, manifest, profile, watch, gap, shared)
     changes = judge_changes(
@@ -188,8 +192,14 @@ def _realised(judged: Sequence[Mapping[str, Any]], watch: Watch) -> dict[str, An
     }
 
 
-def _gap_days(ledger: Ledger, cutoff: datetime) -> float:
+def _published_runs(folder: Path, manifest: Mapping[str, Any], ledger: Ledger) -> list[LedgerRun]:
+    """The runs of the ledger that readers have seen."""
+    nights = NightFolder(folder, str(manifest.get("name", "")))
+    return [run for run in ledger.runs() if nights.is_published(run.run_id)]
+
+
+def _gap_days(runs: Sequence[LedgerRun], cutoff: datetime) -> float:
     """The usual distance of the last nights up to a cutoff, in days; 1 where there is one night only."""
-    cutoffs = sorted({run.cutoff for run in ledger.runs() if run.cutoff <= cutoff})[-_NIGHTS_LOOKED_AT:]
+    cutoffs = sorted({run.cutoff for run in runs if run.cutoff <= cutoff})[-_NIGHTS_LOOKED_AT:]
     days = np.diff([each.timestamp() for each in cutoffs]) / 86_400
     return float(np.median(days)) if len(days) else 1.0

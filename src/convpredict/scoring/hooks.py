@@ -24,6 +24,7 @@ from ..config.nightly import HookConfig
 
 _DEFAULT_TIMEOUT_SECONDS = 30.0
 _LONGEST_PAUSE_SECONDS = 30.0
+_HURRIED_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,12 @@ def hook_payload(manifest: Mapping[str, Any], outcome: str, exit_code: int) -> d
 
 
 def call_hooks(
-    hooks: Sequence[HookConfig], outcome: str, payload: Mapping[str, Any], *, first_pause: float = 1.0
+    hooks: Sequence[HookConfig],
+    outcome: str,
+    payload: Mapping[str, Any],
+    *,
+    first_pause: float = 1.0,
+    hurried: bool = False,
 ) -> list[HookResult]:
     """Call every hook whose ``when`` names the outcome (published, warned, stopped, failed), one after the other.
 
@@ -87,18 +93,20 @@ def call_hooks(
 
     A failed try is repeated after a pause (``first_pause`` seconds, then twice as long each time, 30 s at most) where
     another one may help: a command that failed or timed out, a webhook that could not be reached, timed out or
-    answered 5xx. Whoever receives it may get it twice: ``run_id`` and ``outcome`` tell.
+    answered 5xx. Whoever receives it may get it twice: ``run_id`` and ``outcome`` tell. ``hurried``: each hook gets one
+    try of at most 5 seconds, whatever it is configured to get.
     """
     names = {outcome, "published"} if outcome == "warned" else {outcome}
-    return [_called(hook, payload, first_pause) for hook in hooks if names & set(hook.when)]
+    return [_called(hook, payload, first_pause, hurried) for hook in hooks if names & set(hook.when)]
 
 
-def _called(hook: HookConfig, payload: Mapping[str, Any], pause: float) -> HookResult:
+def _called(hook: HookConfig, payload: Mapping[str, Any], pause: float, hurried: bool) -> HookResult:
     begin = time.monotonic()
     limit = hook.timeout.microseconds / 1e6 if hook.timeout is not None else _DEFAULT_TIMEOUT_SECONDS
+    limit, retries = (min(limit, _HURRIED_SECONDS), 0) if hurried else (limit, hook.retries)
     name = f"command {os.path.basename(hook.command[0])}" if hook.command else f"webhook {hook.webhook_env}"
     attempts, last = 0, _Attempt(False, "was not tried")
-    while attempts <= hook.retries:
+    while attempts <= retries:
         if attempts:
             time.sleep(min(pause * 2 ** (attempts - 1), _LONGEST_PAUSE_SECONDS))
         attempts += 1

@@ -21,6 +21,8 @@ Sample = tuple[Mapping[str, str], float | None]
 
 _KEPT = ("last_success_timestamp_seconds", "published_cutoff_timestamp_seconds")
 """What a night that did not publish leaves as the file had it before."""
+_ATTEMPT = "last_attempt_timestamp_seconds"
+_CUTOFF = "cutoff_timestamp_seconds"
 
 
 def write_prometheus(path: Path, manifest: Mapping[str, Any], exit_code: int) -> None:
@@ -31,22 +33,46 @@ def write_prometheus(path: Path, manifest: Mapping[str, Any], exit_code: int) ->
     written.
     """
     text = prometheus_text(manifest, exit_code, _former(path, str(manifest["name"])))
+    _write(path, text)
+
+
+def write_prometheus_again(path: Path, manifest: Mapping[str, Any], now: datetime) -> None:
+    """Write the metrics of a night that was published before, unless the file tells of a later night.
+
+    The time of the last attempt stays where it is later. What the file says of times after ``now`` does not count: it
+    was written while the clock was wrong. Raises OSError where the file cannot be written.
+    """
+    name, present = str(manifest["name"]), now.timestamp()
+    told = {metric: value for metric, value in _former(path, name).items() if value <= present}
+    if told.get(_CUTOFF, -math.inf) > (_seconds(manifest["cutoff"]) or 0.0):
+        return
+    _write(path, prometheus_text(manifest, 0, told, attempted=told.get(_ATTEMPT)))
+
+
+def _write(path: Path, text: str) -> None:
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
         os.chmod(partial, 0o644)
 
 
 def prometheus_text(
-    manifest: Mapping[str, Any], exit_code: int, former: Mapping[str, float] | None = None
+    manifest: Mapping[str, Any],
+    exit_code: int,
+    former: Mapping[str, float] | None = None,
+    *,
+    attempted: float | None = None,
 ) -> str:
-    """The metrics in Prometheus' text format; ``former``: the last success and its cutoff, by metric.
+    """The metrics in Prometheus' text format.
+
+    ``former``: the last success and its cutoff, by metric; ``attempted``: when (seconds) another night ended, which is
+    the last attempt if that is later.
 
     >>> text = prometheus_text({"name": "demo", "status": "failed"}, 3)
     >>> 'convpredict_night_exit_code{name="demo"} 3' in text
     True
     """
     lines = []
-    for metric, help_text, samples in _metrics(manifest, exit_code, former or {}):
+    for metric, help_text, samples in _metrics(manifest, exit_code, former or {}, attempted):
         told = [(labels, value) for labels, value in samples if value is not None]
         if not told:
             continue
@@ -60,7 +86,7 @@ def prometheus_text(
 
 
 def _metrics(
-    manifest: Mapping[str, Any], exit_code: int, former: Mapping[str, float]
+    manifest: Mapping[str, Any], exit_code: int, former: Mapping[str, float], attempted: float | None
 ) -> Iterable[tuple[str, str, Sequence[Sample]]]:
     finished = _seconds(manifest.get("finished_at")) or datetime.now(UTC).timestamp()
     cutoff = _seconds(manifest.get("cutoff"))
@@ -75,9 +101,13 @@ def _metrics(
     def one(value: float | None) -> list[Sample]:
         return [({}, value)]
 
-    yield "last_attempt_timestamp_seconds", "When the last night ended, whatever came of it.", one(finished)
+    yield (
+        _ATTEMPT,
+        "When the last night ended, whatever came of it.",
+        one(max(finished, attempted or finished)),
+    )
     yield _KEPT[0], "When a night last published its scores.", one(success)
-    yield "cutoff_timestamp_seconds", "The cutoff of the last night.", one(cutoff)
+    yield _CUTOFF, "The cutoff of the last night.", one(cutoff)
     yield _KEPT[1], "The cutoff of the scores that were published last.", one(shown)
     yield "exit_code", "The exit code of the last night.", one(float(exit_code))
     yield (
@@ -125,13 +155,13 @@ def _metrics(
 
 
 def _former(path: Path, name: str) -> dict[str, float]:
-    """The last success and its cutoff in the file as it is; empty where there is none, or it is not ours."""
+    """The times of the last night and the last success in the file; empty where there is none, or it is not ours."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return {}
     found = {}
-    for metric in _KEPT:
+    for metric in (*_KEPT, _ATTEMPT, _CUTOFF):
         line = re.search(
             rf"^{re.escape(_PREFIX + metric + _labels({'name': name}))} ([0-9.e+]+)$", text, re.MULTILINE
         )

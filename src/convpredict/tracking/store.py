@@ -34,7 +34,9 @@ _DEFAULTS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is for results
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",  # half a minute for a server that is down, not four
+    # Seconds for a server that is down and about a minute for one that never answers: a night waits with its lock held.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
 _PRIVATE = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
@@ -135,6 +137,16 @@ def patiently(
                 raise
         time.sleep(wait * random.uniform(0.5, 1.5))
         wait = min(2 * wait, 2.0)
+
+
+def is_there(uri: str) -> bool:
+    """Whether a store may hold something: not if it is an SQLite file that nobody has made yet.
+
+    >>> is_there("sqlite:////nowhere/mlflow.db"), is_there("https://tracking.example.com")
+    (False, True)
+    """
+    file = _sqlite_file(uri)
+    return file is None or file.exists()
 
 
 @contextmanager

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.load import Project, load_project
-from ..errors import BundleError, DataError, NotEnoughDataError, PromotionError
+from ..errors import BundleError, DataError, NotEnoughDataError, PromotionError, RegistryError
 from .common import StepProgress, new_run_id, nightly_folder, read_outcomes, silent
 
 if TYPE_CHECKING:
     from ..config.base import Duration
     from ..models.bundle import Bundle
     from ..monitoring.reports import NightReport
+    from ..tracking.versions import Version
     from .promoting import PromotionRun
     from .training import TrainingRun
 
@@ -145,6 +146,10 @@ def retrain_if(
 ) -> RetrainRun:
     """Train a challenger if the rule of the configuration gives a reason, and promote it if the promotion gate lets it.
 
+    The model that is judged is the registry's champion. One that has not scored the last published night is judged by
+    its age alone: what that night shows is another model's. Where nights are scored with a bundle and the registry has
+    no champion, theirs is judged. Reports that nights lack are written first, if the rule asks for what they tell.
+
     ``now`` (default: the clock) is what ages count to. What was tried is kept, so that a challenger that was not
     promoted is not trained anew every night (``monitoring.retrain.pause``).
 
@@ -152,9 +157,11 @@ def retrain_if(
     ------
     NotEnoughDataError
         No night was published yet, or there is too little to train on.
+    RegistryError
+        The registry cannot be asked for the champion, or has none, although it had one on the last published night.
     """
     from ..monitoring.reports import FOLDER, STATE, read_manifests
-    from ..monitoring.retraining import retrain_reasons
+    from ..monitoring.retraining import age_reasons, needs_report, retrain_reasons
     from .promoting import promote
     from .training import train
 
@@ -167,17 +174,27 @@ def retrain_if(
             f"'{folder}' holds no published night, so nothing tells whether to train again; run 'convpredict nightly' "
             "first, or 'convpredict train'"
         )
-    reasons = tuple(retrain_reasons(folder, published[-1], settings, present))
-    if not reasons:
-        return RetrainRun("nothing to do", ())
-    state = folder / FOLDER / STATE
-    paused = why_paused(state, published[-1], settings.retrain.pause, present)
-    if paused is not None:
-        return RetrainRun("paused", reasons, message=paused)
-    if dry_run:
-        return RetrainRun("would train", reasons, message="Nothing was done (--dry-run).")
-    target = out if out is not None else Path("runs") / new_run_id(project.config.name)
+    last = published[-1]
     given: dict[str, Any] = {"data": data, "overrides": overrides, "progress": progress}
+    champion, note = _champion(project, last)
+    if champion is None or _scored(champion, last):
+        report = folder / FOLDER / f"{last['run_id']}.json"
+        if needs_report(settings.retrain) and not report.is_file():
+            monitor(config, **given)
+        reasons = tuple(retrain_reasons(folder, last, settings, present))
+    else:
+        note = _not_scored_yet(champion, published)
+        made = {"registered_at": champion.registered_at, "trained_until": champion.trained_until}
+        reasons = tuple(age_reasons(made, settings.retrain, present))
+    if not reasons:
+        return RetrainRun("nothing to do", (), message=note)
+    state = folder / FOLDER / STATE
+    paused = why_paused(state, last, settings.retrain.pause, present)
+    if paused is not None:
+        return RetrainRun("paused", reasons, message=f"{note} {paused}".strip())
+    if dry_run:
+        return RetrainRun("would train", reasons, message=f"{note} Nothing was trained (--dry-run).".strip())
+    target = out if out is not None else Path("runs") / new_run_id(project.config.name)
     return challenge(
         state,
         present,
@@ -248,6 +265,40 @@ def why_paused(state: Path, manifest: Mapping[str, Any], pause: Duration, now: d
     return None
 
 
+def _champion(project: Project, last: Mapping[str, Any]) -> tuple[Version | None, str]:
+    """The registry's champion; None where nights are scored with a bundle and there is none, with what to say of it."""
+    from ..tracking.store import is_there, tracking_uri
+    from ..tracking.versions import CHAMPION, open_registry
+
+    config = project.config
+    from_registry = bool((last.get("model") or {}).get("version"))
+    if not from_registry and not is_there(tracking_uri(config.tracking)):
+        return None, ""
+    try:
+        registry = open_registry(config.name, config.tracking)
+        if not from_registry and CHAMPION not in registry.aliases():
+            return None, ""
+        return registry.version(CHAMPION), ""
+    except RegistryError as error:
+        if from_registry:
+            raise
+        return None, f"The model of the last night was judged, as nothing tells of a champion: {error}."
+
+
+def _scored(champion: Version, manifest: Mapping[str, Any]) -> bool:
+    """Whether a night was scored by the champion; one with a bundle folder was, if it was the same bundle."""
+    from ..tracking.versions import DIGEST
+
+    model = manifest.get("model") or {}
+    same = model.get("version") in ("", None, champion.version)
+    return same and model.get("digest") == champion.tags.get(DIGEST)
+
+
+def _not_scored_yet(champion: Version, published: Sequence[Mapping[str, Any]]) -> str:
+    since = " since it is champion again" if any(_scored(champion, night) for night in published) else " yet"
+    return f"Version {champion.version}, the champion, has not scored a night{since}: only its own age is judged."
+
+
 def _write_reports(
     project: Project, folder: Path, missing: Sequence[Mapping[str, Any]], progress: StepProgress
 ) -> None:
@@ -279,7 +330,6 @@ def _write_reports(
 
 def _bundle(project: Project, manifest: Mapping[str, Any]) -> Bundle | None:
     """The bundle of a night's model, from the registry; None where it is not there, or another one by now."""
-    from ..errors import RegistryError
     from ..tracking.registry import get_model
 
     model = manifest.get("model") or {}

@@ -82,6 +82,7 @@ def nightly(
         waived=waived,
         again=again,
         afterwards=start is not None,
+        named=as_of is not None,
     )
     with _interruptible(session):
         return run_nights(session, cutoffs)
@@ -118,6 +119,7 @@ def _session(
     waived: Mapping[str, str],
     again: str | None,
     afterwards: bool,
+    named: bool = False,
 ) -> Session:
     from ..monitoring.after_night import after_night, after_trouble
     from ..scoring.nightly.session import Session
@@ -147,6 +149,7 @@ def _session(
         waived=waived,
         again=again,
         afterwards=afterwards,
+        named=named,
         after_night=after_night,
         after_trouble=after_trouble,
         clock=(lambda: now) if now is not None else (lambda: datetime.now(UTC)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...config.gates import Limits
@@ -24,8 +25,22 @@ def judge_tables(evidence: Evidence) -> GateResult:
 
     Counted are the accepted rows of the data as they were read, so all nights of a back-fill count the same. Fewer
     than 5 lost rows do not count; a table that had rows and has none stops whatever the limits are. Growth to three
-    times the rows or more, by 100 at least, only ever warns.
+    times the rows or more, by 100 at least, only ever warns. So does a table without rows that the model must have
+    learnt from, where no night before tells that it had any.
     """
+    result = _compared(evidence)
+    tables = evidence.facts.validation.get("tables") or {}
+    before = _former(evidence.facts.last)
+    empty = [
+        name
+        for name in evidence.facts.learnt_from
+        if name in tables and not int(tables[name]["accepted"]) and not before.get(name)
+    ]
+    return _never_filled(result, empty) if empty else result
+
+
+def _compared(evidence: Evidence) -> GateResult:
+    """What the last published night's counts say."""
     facts, limits = evidence.facts, evidence.config.tables
     before = _former(facts.last)
     tables = facts.validation.get("tables") or {}
@@ -51,6 +66,19 @@ def judge_tables(evidence: Evidence) -> GateResult:
     found = found or f"no table lost rows to speak of since the last published night, {evidence.since_last}"
     result = held(GATE, largest, limits, found=found, look_at=_LOOK_AT, details=details)
     return result if result.verdict != "pass" else _grown(evidence, result, now, before)
+
+
+def _never_filled(result: GateResult, empty: list[str]) -> GateResult:
+    """At least a warning: of tables without a row nothing but the model tells that they should have some."""
+    told = (
+        f"{' and '.join(empty)} {'have' if len(empty) > 1 else 'has'} no row at all, although the model learnt from "
+        "such rows, and no published night tells of any: leads may look open or untouched that are not. Look whether "
+        "the exports are whole, and the tables mapped as in training"
+    )
+    details = {**result.details, "empty": empty}
+    if result.verdict in ("pass", "not judged"):
+        return replace(result, verdict="warn", message=told, value=1.0, unit="share", details=details)
+    return replace(result, message=f"{result.message}. Besides, {told}", details=details)
 
 
 def _grown(

@@ -54,7 +54,8 @@ class NightFacts:
     manifest of the last published night before this cutoff (None on the first), whose ``counts`` is a
     ``ProfileCounts.to_dict()``. ``validation`` is ``ValidationReport.to_dict()``. ``known_kinds``: the kinds of
     interactions that the model's feature set has a place for (None where it reads no kinds). ``probability_column``:
-    that of the bundle's horizon, by which leads are ranked and which profiles count. ``max_bad_share`` is what the
+    that of the bundle's horizon, by which leads are ranked and which profiles count. ``learnt_from``: tables without
+    whose rows the model could not have learnt what it predicts. ``max_bad_share`` is what the
     validation of the history tolerates.
     """
 
@@ -70,6 +71,7 @@ class NightFacts:
     last: Mapping[str, Any] | None = field(repr=False, default=None)
     known_kinds: tuple[str, ...] | None = None
     probability_column: str | None = None
+    learnt_from: tuple[str, ...] = ()
     max_bad_share: float = 0.0
 
     @property

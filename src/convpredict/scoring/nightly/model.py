@@ -25,6 +25,16 @@ class NightModel:
     identity: ModelIdentity
     warning: str | None = None
 
+    @property
+    def learnt_from(self) -> tuple[str, ...]:
+        """The tables that must have had rows when the model learnt: outcomes, values, kinds of interactions."""
+        bundle = self.bundle
+        outcomes = "revenue" if bundle.outcome == "purchase" else "conversions"
+        found = [outcomes, *(["revenue"] if bundle.value is not None else [])]
+        if bundle.feature_set.vocabularies.get(("interactions", "kind")):
+            found.append("interactions")
+        return tuple(dict.fromkeys(found))
+
     def knew_later(self, cutoff: datetime, now: datetime) -> bool:
         """Whether it learnt from what was known only after a cutoff: such a night tells nothing of its quality.
 

@@ -191,6 +191,7 @@ class Night:
             last=last,
             known_kinds=bundle.feature_set.vocabularies.get(("interactions", "kind")),
             probability_column=f"p_convert_{bundle.horizon}",
+            learnt_from=model.learnt_from,
             max_bad_share=session.project.config.history.validation.max_bad_share,
         )
         sound = check_scores(rows, self.draft["probability_columns"], observed.table.num_rows)

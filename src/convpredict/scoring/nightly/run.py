@@ -169,7 +169,7 @@ def _end(session: Session, manifest: dict[str, Any], exit_code: int) -> dict[str
     if session.folder.is_published(run_id):
         stored = session.folder.manifest(run_id) or {}
         session.event("cut_short", run_id, level="error", exit_code=exit_code, message=manifest["error"])
-        session.tell(stored, exit_code)
+        session.measure(stored, exit_code)  # a hook may be what was interrupted; the next run calls them
         return stored
     manifest = as_stored({**manifest, "finished_at": session.now()})
     try:
@@ -185,7 +185,9 @@ def _end(session: Session, manifest: dict[str, Any], exit_code: int) -> dict[str
 def _tell_refusal(session: Session, run_id: str, cutoff: datetime, error: ConvpredictError) -> None:
     """Tell of a night that was not even begun."""
     status = "stopped" if isinstance(error, GateError) else "failed"
-    draft = {**new_draft(session, run_id, cutoff), "current": True}
+    draft = new_draft(session, run_id, cutoff)
+    if not (session.named or session.afterwards):
+        draft["current"] = True  # a clock that was set back keeps every night from readers
     session.event(status, run_id, level="error", exit_code=error.exit_code, message=str(error))
     session.tell(
         as_stored({**draft, "status": status, "error": f"{type(error).__name__}: {error}"}), error.exit_code
@@ -259,8 +261,8 @@ def _check_order(session: Session, cutoffs: Sequence[datetime]) -> None:
 def _already(session: Session, cutoff: datetime, run_id: str) -> NightRun:
     manifest = session.folder.manifest(run_id) or {}
     session.event("already_published", run_id)
-    if session.folder.is_latest(cutoff):
-        session.measure(manifest, 0)
+    if session.folder.is_newest(cutoff):
+        session.measure_again(manifest)
     message = f"{run_id} is published already (finished {manifest.get('finished_at')}); nothing was changed"
     return NightRun(run_id, cutoff, "already published", manifest, message)
 

@@ -15,7 +15,7 @@ from ...config.nightly import NightlyConfig
 from ...history.history import History
 from ..hooks import call_hooks, hook_payload
 from ..ledger.ledger import Ledger
-from ..prometheus import write_prometheus
+from ..prometheus import write_prometheus, write_prometheus_again
 from ..run_log import Level, RunLog
 from .model import ModelChooser
 from .state import NightFolder
@@ -108,9 +108,10 @@ class Session:
 
     ``read`` gives the history, read once for all nights when the first one asks, with the folder for rows that break
     the contract. ``waived``: gates that may stop no night of this call, with the reason. ``afterwards``: these nights
-    are filled in later than they were. ``after_trouble`` is called for a night that was not published. ``clock`` tells
-    the time for manifests, and for nothing that is published. ``interrupted`` is set by the handler of a signal: a
-    library that is interrupted may raise an error of its own instead of KeyboardInterrupt.
+    are filled in later than they were; ``named``: the caller named the cutoff. ``after_trouble`` is called for a night
+    that was not published. ``clock`` tells the time for manifests, and for nothing that is published. ``interrupted``
+    is set by the handler of a signal: a library that is interrupted may raise an error of its own instead of
+    KeyboardInterrupt.
     """
 
     project: Project
@@ -121,6 +122,7 @@ class Session:
     waived: Mapping[str, str] = field(default_factory=dict)
     again: str | None = None
     afterwards: bool = False
+    named: bool = False
     after_night: AfterNight | None = None
     after_trouble: Callable[[Session], None] | None = None
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -156,10 +158,19 @@ class Session:
 
     def measure(self, manifest: Mapping[str, Any], exit_code: int) -> None:
         """Write the metrics file, if there is one and the night is the latest; what fails of it is logged."""
-        if self.settings.prometheus is None or not manifest.get("current", True):
+        if manifest.get("current", True):
+            self._measure(manifest, lambda path: write_prometheus(path, manifest, exit_code))
+
+    def measure_again(self, manifest: Mapping[str, Any]) -> None:
+        """Write the metrics of a night that was published before, unless the file tells of a later one."""
+        if manifest.get("current", True):
+            self._measure(manifest, lambda path: write_prometheus_again(path, manifest, self.clock()))
+
+    def _measure(self, manifest: Mapping[str, Any], write: Callable[[Path], None]) -> None:
+        if self.settings.prometheus is None:
             return
         try:
-            write_prometheus(self.base_folder / self.settings.prometheus, manifest, exit_code)
+            write(self.base_folder / self.settings.prometheus)
         except OSError as error:
             reason = error.strerror or type(error).__name__
             self.event("metrics_failed", str(manifest["run_id"]), level="warning", message=reason)
@@ -176,12 +187,15 @@ class Session:
     def tell(self, manifest: Mapping[str, Any], exit_code: int) -> None:
         """Write the metrics file and call the hooks for a night that has ended; what fails of it is logged.
 
-        The metrics tell of the latest night: one that is filled in behind it does not touch them.
+        The metrics tell of the latest night: one that is filled in behind it does not touch them. After an
+        interruption every hook gets one try of at most 5 seconds: whoever sent the signal waits for the end.
         """
         run_id = str(manifest["run_id"])
         self.measure(manifest, exit_code)
         outcome = "warned" if _is_doubtful(manifest) else manifest["status"]
-        for result in call_hooks(self.settings.hooks, outcome, hook_payload(manifest, outcome, exit_code)):
+        payload = hook_payload(manifest, outcome, exit_code)
+        hurried = self.interrupted.is_set()
+        for result in call_hooks(self.settings.hooks, outcome, payload, hurried=hurried):
             self.event(
                 "hook",
                 run_id,

@@ -72,6 +72,11 @@ class NightFolder:
         latest = self.latest()
         return latest is None or cutoff >= latest
 
+    def is_newest(self, cutoff: datetime) -> bool:
+        """Whether there is no manifest of a later night, however that ended, and none is decided."""
+        parsed = (parse_run_id(self.name, run_id) for run_id in [*self.run_ids(), *self.decided()])
+        return all(found[0] <= cutoff for found in parsed if found is not None)
+
     def is_published(self, run_id: str) -> bool:
         """Whether a night's scores are published, everywhere."""
         return (self.manifest(run_id) or {}).get("status") == "published"

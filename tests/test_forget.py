@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import shutil
+import socket
 import sqlite3
 import stat
 import tempfile
@@ -27,6 +28,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from convpredict import workflows
 from convpredict.cli import app
 from convpredict.config.load import load_project, parse_project
 from convpredict.config.training import TrackingConfig
@@ -34,6 +36,8 @@ from convpredict.errors import BusyError, ConfigError, DataError
 from convpredict.history.load import load_history
 from convpredict.models.bundle import write_bundle
 from convpredict.models.fitting import fit_conversion_model, make_bundle
+from convpredict.scoring.forget.at_work import FILE as AT_WORK
+from convpredict.scoring.forget.at_work import alone, sharing
 from convpredict.scoring.forget.erasure import Places, erase_everywhere, search_everywhere
 from convpredict.scoring.forget.files import count_found, erase_rows
 from convpredict.scoring.forget.forgotten import (
@@ -309,7 +313,7 @@ def test_a_search_tells_what_is_left_and_what_it_could_not_read(tmp_path: Path) 
         *("a.parquet", "b.duckdb", "c.db", "d.csv.gz", "e.zip", "f.json", "g.bin")
     }
     assert [text.split(" ")[0].rpartition("/")[2] for text in found.unread] == ["broken.parquet"]
-    assert erase_everywhere(NAMES, places(tmp_path)) == {str(results / "a.parquet"): 1}
+    assert erase_everywhere(NAMES, places(tmp_path)).rows == {str(results / "a.parquet"): 1}
 
 
 def test_ledger_work_and_quarantine_of_text_ids(tmp_path: Path) -> None:
@@ -326,12 +330,13 @@ def test_ledger_work_and_quarantine_of_text_ids(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         pq.write_table(rows, folder / "0.parquet")
     gone = erase_everywhere(NAMES, where)
-    assert gone == {"ledger": 6, str(aside / "0.parquet"): 1}
+    assert gone.found == {"lead-17"}
+    assert gone.rows == {"ledger": 6, str(aside / "0.parquet"): 1}
     assert not work.exists()
     assert ledger.read(lead_ids=["lead-17"]).num_rows == 0
     assert ledger.read(lead_ids=["lead-1", "lead-18"]).num_rows == 12
     assert not search_everywhere(NAMES, where).leftovers
-    assert erase_everywhere(NAMES, where) == {}
+    assert erase_everywhere(NAMES, where).rows == {}
 
 
 @pytest.fixture(scope="module")
@@ -560,3 +565,120 @@ def test_who_is_unknown_is_forgotten_in_advance(project) -> None:
     assert any("found anywhere" in str(left) for left in done.leftovers)
     assert not any("found anywhere" in str(left) for left in forget(config, ["nobody-at-all"]).leftovers)
     assert "nobody-at-all" in read_forgotten(config.parent / "nightly")
+
+
+def test_each_id_that_is_found_nowhere_is_named(project) -> None:
+    config, lead = project
+    unknown = ("999999999", "lead-nobody-1")
+    ran = CliRunner().invoke(app, ["forget", str(config), lead, *unknown, "--yes"])
+    assert ran.exit_code == 1
+    assert f"nothing of {lead} " not in ran.output
+    for each in unknown:
+        assert f"not proved: nothing of {each} was found anywhere" in ran.output
+    assert holding(config.parent, lead) == set()
+    assert CliRunner().invoke(app, ["forget", str(config), lead, "--yes"]).exit_code == 0
+
+
+def test_an_id_that_only_one_place_holds_is_not_unknown(project, tmp_path: Path) -> None:
+    config, lead = project
+    kept = config.parent / "scores" / "runs" / "run_id=demo-20251130T000000Z" / "scores.parquet"
+    table = pq.ParquetFile(kept).read()
+    stray = table.slice(0, 1).set_column(
+        0, table.schema.field(0), pa.array([77_000_001], table.schema.field(0).type)
+    )
+    pq.write_table(pa.concat_tables([table, stray]).replace_schema_metadata(table.schema.metadata), kept)
+    (tmp_path / "own.csv").write_text("lead_id,p\n77000002,0.5\n")
+    done = forget(config, [lead, "77000001", "77000002", "77000003"], also=[tmp_path / "own.csv"])
+    assert done.nowhere == ("77000003",)
+    assert done.to_dict()["nowhere"] == ["77000003"]
+
+
+class EndedError(Exception):
+    """The test has seen what it wanted."""
+
+
+def test_nobody_is_forgotten_while_a_training_may_write_them(project, tmp_path: Path) -> None:
+    """Before, the search said that nothing was left, and the training then wrote its rows of the lead."""
+    config, lead = project
+    said: list[str] = []
+
+    def step(name: str, share: float) -> None:
+        if name == "building features":
+            ran = CliRunner().invoke(app, ["forget", str(config), lead, "--yes"])
+            assert isinstance(ran.exception, BusyError)
+            said.append(str(ran.exception))
+            raise EndedError
+
+    with pytest.raises(EndedError):
+        workflows.train(config, out=tmp_path / "out", track=False, progress=step)
+    assert "train, process " in said[0]
+    assert holding(config.parent, lead)
+    assert (config.parent / "nightly" / AT_WORK).read_bytes() == b""
+    assert not forget(config, [lead], also=[tmp_path / "out"]).leftovers
+
+
+def test_nothing_that_writes_rows_of_leads_begins_while_some_are_erased(project, tmp_path: Path) -> None:
+    config, _ = project
+    out = tmp_path / "out"
+    with alone(config.parent / "nightly"):
+        for work in (
+            lambda: workflows.train(config, out=out),
+            lambda: workflows.backtest(config, out),
+            lambda: workflows.score(config, out, run="x"),
+            lambda: workflows.tune(config),
+            lambda: workflows.find_mis_scored(config, out=out),
+            lambda: workflows.monitor(config, rebuild=True),
+            lambda: workflows.write_feature_table(config, out),
+            lambda: workflows.register_run(config, out),
+        ):
+            with pytest.raises(BusyError, match=r"leads are being erased.*forget, process"):
+                work()
+    assert not out.exists()
+
+
+def test_who_is_at_work_shares_the_lock_and_the_dead_are_not_told(tmp_path: Path) -> None:
+    line = {"pid": 2**22 + 1, "host": socket.gethostname(), "run_id": "dead", "since": "x"}
+    (tmp_path / AT_WORK).write_text(json.dumps(line) + "\nno JSON\n")
+    with sharing(tmp_path, "train"), sharing(tmp_path, "score"):
+        with pytest.raises(BusyError) as raised, alone(tmp_path):
+            pass
+        assert "train, process" in str(raised.value)
+        assert "score, process" in str(raised.value)
+        assert "dead" not in str(raised.value)
+    with alone(tmp_path), pytest.raises(BusyError), sharing(tmp_path, "train"):
+        pass
+    assert (tmp_path / AT_WORK).read_bytes() == b""
+
+
+def test_where_no_lock_can_be_had_the_list_is_compared(tmp_path: Path) -> None:
+    (tmp_path / AT_WORK).symlink_to(tmp_path / "nowhere" / "lock")
+    with sharing(tmp_path, "train"):
+        pass
+    with (
+        pytest.raises(DataError, match="leads were forgotten while 'train' was at work"),
+        sharing(tmp_path, "train"),
+    ):
+        write_forgotten(tmp_path, read_forgotten(tmp_path).adding(["lead-17"]))
+    with pytest.raises(DataError, match="cannot be written or locked"), alone(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("damaged", ["nightly/ledger/runs", "nightly/ledger/index.json", "scores/runs"])
+def test_a_file_that_cannot_be_read_keeps_nobody_in_the_other_places(project, damaged: str) -> None:
+    config, lead = project
+    place = config.parent / damaged
+    path = place if place.is_file() else sorted(place.rglob("*.parquet"))[0]
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    ran = CliRunner().invoke(app, ["forget", str(config), lead, "--yes"])
+    assert (ran.exit_code, type(ran.exception)) == (1, SystemExit)
+    unread = [text for text in ran.output.splitlines() if text.startswith("  could not be looked at")]
+    told = " ".join(text for text in unread if path.name in text)
+    assert told
+    assert ("restore it from a backup" in told) == ("ledger" in damaged)
+    if path.suffix == ".parquet":
+        path.unlink()
+        assert holding(config.parent, lead) == set()
+    path.write_bytes(whole)
+    assert CliRunner().invoke(app, ["forget", str(config), lead, "--yes"]).exit_code == 0
+    assert holding(config.parent, lead) == set()

@@ -12,4 +12,4 @@ from ..files import write_file
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a table to a Parquet file; a reader sees the old file or the new one, never a part."""
-    write_file(path, lambda file: pq.write_table(table, file, compression="zstd"))
+    write_file(path, lambda file: pq.write_table(table, file, compression="zstd", write_page_checksum=True))

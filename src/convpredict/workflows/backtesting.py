@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..config.base import Duration
 from ..config.load import Project, load_project
 from ..errors import ConfigError, NotEnoughDataError
-from .common import StepProgress, part_of, read_outcomes, silent
+from .common import StepProgress, keeping_forget_out, part_of, read_outcomes, silent
 
 if TYPE_CHECKING:
     from ..evaluation.backtest import BacktestJudgement
@@ -66,6 +66,7 @@ def train_as_of(history: History, project: Project, instant: datetime) -> tuple[
     return bundle, (learnt, int(training_set.lead_ids("development").nunique()))
 
 
+@keeping_forget_out("backtest")
 def backtest(
     config: Path,
     out: Path,

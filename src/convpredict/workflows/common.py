@@ -5,10 +5,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import wraps
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from ..config.load import Project
+from ..config.load import Project, load_project
 from ..errors import DataError
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from ..history.validation import ValidationReport
 
 StepProgress = Callable[[str, float], None]
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 def silent(step: str, share: float) -> None:
@@ -80,6 +84,30 @@ def note_results(project: Project, folder: Path, *, tracked: bool) -> str | None
             "of these results; give it their folder with --also"
         )
     return None
+
+
+def keeping_forget_out(command: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Let ``convpredict forget`` refuse to begin while the decorated workflow, which writes rows of leads, is at work.
+
+    The workflow takes ``config``, and ``overrides`` where it has them; ``command`` is what ``forget`` calls it. It
+    raises BusyError while leads are being erased.
+    """
+
+    def decorate(work: Callable[_P, _R]) -> Callable[_P, _R]:
+        parameters = signature(work)
+
+        @wraps(work)
+        def kept(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            from ..scoring.forget.at_work import sharing
+
+            given = parameters.bind(*args, **kwargs).arguments
+            project = load_project(given["config"], overrides=given.get("overrides", ()))
+            with sharing(nightly_folder(project), command):
+                return work(*args, **kwargs)
+
+        return kept
+
+    return decorate
 
 
 def nightly_folder(project: Project) -> Path:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.load import load_project
 from ..errors import ConfigError, DataError
-from .common import StepProgress, leave_out_forgotten, part_of, read_history, report_of, silent
+from .common import (
+    StepProgress,
+    keeping_forget_out,
+    leave_out_forgotten,
+    part_of,
+    read_history,
+    report_of,
+    silent,
+)
 
 if TYPE_CHECKING:
     from ..history.validation import ValidationReport
@@ -58,6 +66,7 @@ def check_data(
     return report_of(history)
 
 
+@keeping_forget_out("features")
 def write_feature_table(
     config: Path,
     out: Path,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.load import Project, load_project
 from ..errors import BusyError, ConfigError, ConvpredictError
-from .common import StepProgress, read_history, silent
+from .common import StepProgress, nightly_folder, read_history, silent
 from .forgetting_places import Located, locate
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class TrainedModel:
 
 
 _NOWHERE = (
-    "nothing of them was found anywhere, neither in what was written nor in the sources; to erase a person, "
+    "nothing of {} was found anywhere, neither in what was written nor in the sources; to erase a person, "
     "look at how the id is written there, and forget that one"
 )
 
@@ -44,7 +44,8 @@ class Forgetting:
     ``erased``: rows by place. ``known_before``: who had been forgotten before. ``in_sources``: for each lead whether
     the sources still hold it (None: they could not be read). ``notes``: what nobody can know from here. ``unproved``:
     places that training wrote and that were not found, of which the search proves nothing.
-    ``removed``: files with counts of groups in which a lead may have been alone.
+    ``removed``: files with counts of groups in which a lead may have been alone. ``nowhere``: ids that stood in no
+    place and no source, and had not been forgotten before.
     """
 
     lead_ids: tuple[str, ...]
@@ -56,6 +57,7 @@ class Forgetting:
     notes: tuple[str, ...] = ()
     unproved: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    nowhere: tuple[str, ...] = ()
 
     @property
     def leftovers(self) -> tuple[Leftover | str, ...]:
@@ -81,6 +83,7 @@ class Forgetting:
             "notes": list(self.notes),
             "not_proved": list(self.unproved),
             "removed": list(self.removed),
+            "nowhere": list(self.nowhere),
         }
 
 
@@ -98,9 +101,11 @@ def forget(
     A salted hash of each id stays in the nightly folder, so that no later night takes the lead up again. ``also``:
     further folders and files to erase from, such as lists that ``convpredict score`` wrote. Doing it again is harmless.
 
-    Raises BusyError while a nightly run is at work, or while one has not finished publishing.
+    Raises BusyError while a nightly run or another command that writes rows of leads is at work, or while a night has
+    not finished publishing.
     """
-    from ..scoring.forget.erasure import erase_everywhere, remove_counts, search_everywhere, training_sets
+    from ..scoring.forget.at_work import alone
+    from ..scoring.forget.erasure import erase_everywhere, search_everywhere, training_sets
     from ..scoring.forget.forgotten import read_forgotten, write_forgotten
     from ..scoring.forget.names import LeadNames
     from ..scoring.nightly.lock import holding_lock
@@ -109,9 +114,10 @@ def forget(
     names = LeadNames.of([lead for lead in lead_ids if lead.strip()], project.config.history)
     if not names.ids:
         raise ConfigError("there is no lead to forget; name at least one id")
-    located = locate(project, also)
-    places = located.places
-    with holding_lock(places.state.root, "forget"):
+    root = nightly_folder(project)
+    with holding_lock(root, "forget"), alone(root):
+        located = locate(project, also)
+        places = located.places
         if decided := places.state.decided():
             raise BusyError(
                 f"the night {decided[0]} is decided but not published everywhere yet, and erasing now would leave it "
@@ -127,23 +133,19 @@ def forget(
         if noted != former:
             write_forgotten(places.state.root, noted)
         progress("erasing", 0.2)
-        removed = remove_counts(names, places.state)
-        erased = erase_everywhere(names, places)
+        done = erase_everywhere(names, places)
+        erased = done.rows
         for remote in _remote(project, located):
-            erased |= remote.erase(names)
+            erased |= remote.erase(names, done.found)
         progress("searching", 0.5)
-        found = search_everywhere(names, places)
+        found = search_everywhere(names, places, done.unread)
         for remote in _remote(project, located):
             found = replace(found, leftovers=(*found.leftovers, *remote.find(names)))
     progress("reading the sources", 0.9)
     models, notes = _models(project, names, trained, noted, located.stores)
     in_sources = _in_sources(project, names)
-    nowhere = (
-        not erased
-        and not models
-        and not known
-        and not any(there is not False for there in in_sources.values())
-    )
+    met = done.found.union(known, *(model.lead_ids for model in models))
+    nowhere = tuple(lead for lead in names.ids if lead not in met and in_sources[lead] is False)
     return Forgetting(
         names.ids,
         known,
@@ -151,9 +153,10 @@ def forget(
         models,
         in_sources,
         found,
-        (*notes, *_counts_removed(removed), *_limits(names)),
-        (*located.missing, *([_NOWHERE] if nowhere else [])),
-        tuple(removed),
+        (*notes, *_counts_removed(done.removed), *_limits(names)),
+        (*located.missing, *(_NOWHERE.format(lead) for lead in nowhere)),
+        done.removed,
+        nowhere,
     )
 
 

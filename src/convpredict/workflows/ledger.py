@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.load import Project, load_project
 from ..errors import BundleError, ConfigError, DataError
-from .common import StepProgress, leave_out_forgotten, part_of, read_history, read_outcomes, silent
+from .common import (
+    StepProgress,
+    keeping_forget_out,
+    leave_out_forgotten,
+    part_of,
+    read_history,
+    read_outcomes,
+    silent,
+)
 
 if TYPE_CHECKING:
     from ..config.reasons import Locale
@@ -124,6 +132,7 @@ def explain(
     return ExplainedScore(found)
 
 
+@keeping_forget_out("mis-scored")
 def find_mis_scored(
     config: Path,
     *,

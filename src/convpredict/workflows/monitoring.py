@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.load import Project, load_project
 from ..errors import BundleError, DataError, NotEnoughDataError, PromotionError, RegistryError
-from .common import StepProgress, new_run_id, nightly_folder, read_outcomes, silent
+from .common import StepProgress, keeping_forget_out, new_run_id, nightly_folder, read_outcomes, silent
 
 if TYPE_CHECKING:
     from ..config.base import Duration
@@ -91,6 +91,7 @@ class RetrainRun:
         }
 
 
+@keeping_forget_out("monitor")
 def monitor(
     config: Path,
     *,

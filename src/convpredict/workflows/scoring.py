@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.load import Project, load_project
 from ..errors import BundleError
-from .common import StepProgress, leave_out_forgotten, new_run_id, part_of, read_history, silent
+from .common import (
+    StepProgress,
+    keeping_forget_out,
+    leave_out_forgotten,
+    new_run_id,
+    part_of,
+    read_history,
+    silent,
+)
 
 if TYPE_CHECKING:
     from ..history.history import History
@@ -41,6 +49,7 @@ class ScoringRun:
         )
 
 
+@keeping_forget_out("score")
 def score(
     config: Path,
     out: Path,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.load import Project, load_project
 from ..errors import DataError
-from .common import note_results
+from .common import keeping_forget_out, note_results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +54,7 @@ def track_run(
     )
 
 
+@keeping_forget_out("register")
 def register_run(
     config: Path, folder: Path, *, data: Path | None = None, overrides: Sequence[str] = ()
 ) -> RegisteredModel:

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.load import Project, load_project
 from ..errors import ConvpredictError, DataError, RegistryError
-from .common import StepProgress, new_run_id, note_results, part_of, read_outcomes, report_of, silent
+from .common import (
+    StepProgress,
+    keeping_forget_out,
+    new_run_id,
+    note_results,
+    part_of,
+    read_outcomes,
+    report_of,
+    silent,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,6 +112,7 @@ def _state(metrics: dict[str, Any]) -> list[str]:
     return [*sentences, *state_further(metrics)]
 
 
+@keeping_forget_out("train")
 def train(
     config: Path,
     *,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.load import load_project, section_yaml
-from .common import StepProgress, part_of, read_outcomes, silent
+from .common import StepProgress, keeping_forget_out, part_of, read_outcomes, silent
 
 if TYPE_CHECKING:
     from ..models.tuning import Tuned
@@ -66,6 +66,7 @@ class TuningRun:
         }
 
 
+@keeping_forget_out("tune")
 def tune(
     config: Path,
     *,

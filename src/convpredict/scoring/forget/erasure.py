@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
 import pyarrow as pa
 
+from ...errors import ConvpredictError
 from ..ledger.ledger import Ledger
 from ..nightly.plan import parse_run_id
 from ..nightly.state import CROSS_LEAD, NightFolder
@@ -59,6 +61,19 @@ class Leftover:
 
 
 @dataclass(frozen=True)
+class Erased:
+    """What an erasure did. ``rows``: how many went from which place. ``found``: the ids that were there.
+
+    ``unread``: what could not be looked at or written, with the reason. ``removed``: files of counts that went.
+    """
+
+    rows: dict[str, int]
+    found: set[str]
+    unread: dict[str, str]
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Search:
     """What was looked at and what was found. ``unread`` files could not be looked at, with the reason."""
 
@@ -78,19 +93,27 @@ class TrainedOn:
     observations: dict[str, int]
 
 
-def erase_everywhere(names: LeadNames, places: Places) -> dict[str, int]:
-    """Erase the leads; tells how many rows went from which place. Who calls holds the lock of the nightly folder.
+def erase_everywhere(names: LeadNames, places: Places) -> Erased:
+    """Erase the leads. Who calls holds the lock of the nightly folder. What cannot be read does not end it.
 
     Unfinished nights are thrown away as a whole: they are scored anew. Sealed folders (bundles, registered models) are
     left as they are: they hold no rows of leads.
     """
     erased: dict[str, int] = {}
+    found: set[str] = set()
+    unread: dict[str, str] = {}
     places.state.sweep()
     for run_id in places.state.unfinished():
         places.state.drop_work(run_id)
-    erased["ledger"] = Ledger(places.state.root / "ledger").erase(names.ids)
-    for publisher in places.publishers:
-        erased[publisher.describe()] = publisher.erase(names.ids)
+    removed: list[str] = []
+    ledger = Ledger(places.state.root / "ledger")
+    try:
+        scored = ledger.find(names.ids, unread)
+        found |= set(scored["lead_id"].to_pylist())
+        removed = _remove_counts(min(scored["cutoff"].to_pylist(), default=None), places.state)
+        erased["ledger"] = ledger.erase(names.ids, unread)
+    except ConvpredictError as error:
+        unread[str(ledger.folder)] = str(error)
     roots = (
         places.state.root / "quarantine",
         places.state.root / "monitoring",
@@ -100,28 +123,40 @@ def erase_everywhere(names: LeadNames, places: Places) -> dict[str, int]:
     for root in roots:
         for path in files_below(root):
             if not _is_sealed(path, root):
-                gone = erase_rows(path, names)
+                try:
+                    gone = erase_rows(path, names, found)
+                except OSError as error:
+                    unread[str(path)] = error.strerror or type(error).__name__
+                    continue
                 if gone:
                     erased[str(path)] = erased.get(str(path), 0) + gone
-    return {place: rows for place, rows in erased.items() if rows}
+    for publisher in places.publishers:
+        place = publisher.describe()
+        try:
+            found |= {lead for lead in names.ids if lead not in found and publisher.find([lead])}
+        except ConvpredictError as error:
+            unread[place] = str(error)
+        try:
+            erased[place] = publisher.erase(names.ids)
+        except ConvpredictError as error:
+            unread[place] = str(error)
+    return Erased({place: rows for place, rows in erased.items() if rows}, found, unread, tuple(removed))
 
 
-def remove_counts(names: LeadNames, state: NightFolder) -> list[str]:
+def _remove_counts(first: datetime | None, state: NightFolder) -> list[str]:
     """Remove what counts groups in which a lead may have been alone: the snapshot of rates and loads, if it is not
-    newer than the list of the forgotten, and monitoring's reports from the first night on that scored one of the leads.
+    newer than the list of the forgotten, and monitoring's reports from the ``first`` night on that scored one of them.
 
-    Tells which files went. To be called before the ledger is erased, which knows those nights: done again after a
-    crash, it removes the rest.
+    Tells which files went. Called before the ledger is erased, which knows that night: done again after a crash, it
+    removes the rest.
     """
     removed = []
     snapshot, listed = state.root / CROSS_LEAD, state.root / FORGOTTEN
     if snapshot.is_file() and snapshot.stat().st_mtime_ns <= listed.stat().st_mtime_ns:
         snapshot.unlink()
         removed.append(str(snapshot))
-    nights = Ledger(state.root / "ledger").read(lead_ids=list(names.ids), columns=["cutoff"])["cutoff"]
-    if not len(nights):
+    if first is None:
         return removed
-    first = min(nights.to_pylist())
     reports = state.root / "monitoring"
     for path in sorted(reports.glob("*.json")):
         parsed = parse_run_id(state.name, path.stem)
@@ -134,24 +169,27 @@ def remove_counts(names: LeadNames, state: NightFolder) -> list[str]:
     return removed
 
 
-def search_everywhere(names: LeadNames, places: Places) -> Search:
-    """Look into every file of all places, and ask every publisher."""
+def search_everywhere(names: LeadNames, places: Places, known: Mapping[str, str] | None = None) -> Search:
+    """Look into every file of all places, and ask every publisher. ``known``: what the erasure could not look at."""
     files = size = 0
     leftovers: list[Leftover] = []
-    unread: list[str] = []
+    unread: dict[str, str] = dict(known or {})
     for path in places.files():
         try:
             count, what = count_found(path, names)
             size += path.stat().st_size
         except Exception as error:
-            unread.append(f"{path} ({type(error).__name__})")
+            unread.setdefault(str(path), type(error).__name__)
             continue
         files += 1
         if count:
             leftovers.append(Leftover(str(path), count, what))
     for publisher in places.publishers:
-        leftovers += [Leftover(place, 1, "rows") for place in publisher.find(names.ids)]
-    return Search(files, size, tuple(leftovers), tuple(unread))
+        try:
+            leftovers += [Leftover(place, 1, "rows") for place in publisher.find(names.ids)]
+        except ConvpredictError as error:
+            unread.setdefault(publisher.describe(), str(error))
+    return Search(files, size, tuple(leftovers), tuple(f"{place} ({why})" for place, why in unread.items()))
 
 
 def training_sets(names: LeadNames, roots: Sequence[Path]) -> list[TrainedOn]:
@@ -181,7 +219,7 @@ def _observations(path: Path, names: LeadNames) -> tuple[tuple[str, ...], dict[s
 
     try:
         table = pq.read_table(path, columns=["lead_id", "split"])
-    except pa.ArrowInvalid:
+    except (pa.ArrowException, OSError):
         return (), {}
     found = table.filter(pc.is_in(table["lead_id"].cast(pa.string()), value_set=pa.array(names.ids)))
     held = set(map(str, found["lead_id"].to_pylist()))

@@ -51,15 +51,16 @@ def files_below(root: Path) -> Iterator[Path]:
         yield from (Path(folder) / name for name in sorted(names))
 
 
-def erase_rows(path: Path, names: LeadNames) -> int:
+def erase_rows(path: Path, names: LeadNames, found: set[str] | None = None) -> int:
     """Write a Parquet or CSV file anew without the rows of the leads; tells how many are gone.
 
-    A reader sees the old file or the new one. Other files are left alone.
+    A reader sees the old file or the new one. Other files are left alone. The ids that the rows held join ``found``.
     """
     kind = _kind(path)
+    whose = found if found is not None else set()
     if kind == "parquet":
-        return _erase_parquet(path, names)
-    return _erase_csv(path, names) if path.suffix in (".csv", ".tsv") else 0
+        return _erase_parquet(path, names, whose)
+    return _erase_csv(path, names, whose) if path.suffix in (".csv", ".tsv") else 0
 
 
 def count_found(path: Path, names: LeadNames) -> tuple[int, str]:
@@ -94,7 +95,7 @@ def count_found(path: Path, names: LeadNames) -> tuple[int, str]:
 def _kind(path: Path) -> str:
     with open(path, "rb") as file:
         head = file.read(16)
-    if head.startswith(_PARQUET_MAGIC):
+    if head.startswith(_PARQUET_MAGIC) or path.suffix == ".parquet":
         return "parquet"
     if head.startswith(_SQLITE_MAGIC) or head[8:12] == _DUCKDB_MAGIC:
         return "database"
@@ -109,7 +110,7 @@ def _kind(path: Path) -> str:
 
 def _parquet_tables(path: Path, names: LeadNames | None = None) -> Iterator[pa.Table]:
     """The rows of a Parquet file; with ``names`` only the columns that may hold an id."""
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
         columns = None if names is None else names.columns_of(file.schema_arrow)
         for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
             yield pa.Table.from_batches([batch])
@@ -136,20 +137,23 @@ def _fields_of(kind: pa.DataType) -> list[pa.Field]:
     return [kind.field(i) for i in range(kind.num_fields)] if pa.types.is_nested(kind) else []
 
 
-def _erase_parquet(path: Path, names: LeadNames) -> int:
+def _erase_parquet(path: Path, names: LeadNames, found: set[str]) -> int:
     """A file that cannot be read stays as it is: the search that follows says so."""
     try:
         if not any(names.in_table(table).any() for table in _parquet_tables(path, names)):
             return 0
-    except pa.ArrowInvalid:
+    except (pa.ArrowException, OSError):
         return 0
     erased = 0
     with replacing(path) as partial:
         mode = path.stat().st_mode
-        with pq.ParquetWriter(partial, pq.read_schema(path), compression="zstd") as writer:
+        with pq.ParquetWriter(
+            partial, pq.read_schema(path), compression="zstd", write_page_checksum=True
+        ) as writer:
             for table in _parquet_tables(path):
                 gone = names.in_table(table)
                 erased += int(gone.sum())
+                found |= names.ids_in(table.filter(pa.array(gone)))
                 writer.write_table(table.filter(pa.array(~gone)))
         partial.chmod(mode & 0o777)
     return erased
@@ -180,12 +184,13 @@ def _csv_hits(lines: list[str], delimiter: str, names: LeadNames) -> list[int]:
     return hits
 
 
-def _erase_csv(path: Path, names: LeadNames) -> int:
+def _erase_csv(path: Path, names: LeadNames, found: set[str]) -> int:
     lines = _read_lines(path)
     hits = _csv_hits(lines, _delimiter(path.suffix), names)
     if not hits:
         return 0
     gone = set(hits)
+    found |= {lead for i in gone for lead in names.in_line(lines[i])}
     with (
         replacing(path) as partial,
         open(partial, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,

@@ -96,6 +96,12 @@ class LeadNames:
                 found |= np.array([self._in_value(value, is_id=is_id) for value in values], np.bool_)
         return found
 
+    def ids_in(self, table: pa.Table) -> set[str]:
+        """Which of the ids the rows of a table hold."""
+        if not table.num_rows:
+            return set()
+        return {lead for lead in self.ids if LeadNames((lead,), self.columns).in_table(table).any()}
+
     def _in_texts(self, column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
         """Which texts of a column are an id or hold one; only those that might are looked at one by one."""
         texts = column.cast(pa.large_string())

@@ -24,12 +24,15 @@ class RemoteRuns:
     run_ids: Sequence[str]
     tracking: TrackingConfig
 
-    def erase(self, names: LeadNames) -> dict[str, int]:
-        """Write tables with rows of the leads anew; tells how many rows went from which file."""
+    def erase(self, names: LeadNames, found: set[str] | None = None) -> dict[str, int]:
+        """Write tables with rows of the leads anew; tells how many rows went from which file.
+
+        The ids that the rows held join ``found``.
+        """
         erased = {}
         for run_id, path in self._tables():
             with self._copy(run_id, path) as copy:
-                rows = erase_rows(copy, names)
+                rows = erase_rows(copy, names, found)
                 if rows:
                     upload(run_id, copy, path, self.tracking)
                     erased[f"MLflow run {run_id}: {path}"] = rows

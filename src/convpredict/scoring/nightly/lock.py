@@ -46,7 +46,7 @@ def holding_lock(folder: Path, run_id: str) -> Iterator[Mapping[str, Any] | None
     try:
         _take(descriptor, path)
         former = _owner(descriptor)
-        _write(descriptor, _describe(run_id))
+        _write(descriptor, describe_owner(run_id))
         try:
             yield former
         finally:
@@ -89,7 +89,8 @@ def _take(descriptor: int, path: Path) -> None:
         ) from None
 
 
-def _describe(run_id: str) -> dict[str, Any]:
+def describe_owner(run_id: str) -> dict[str, Any]:
+    """Who is at work on what: pid, host, run_id, since."""
     since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     return {"pid": os.getpid(), "host": socket.gethostname(), "run_id": run_id, "since": since}
 

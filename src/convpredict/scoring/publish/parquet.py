@@ -112,30 +112,48 @@ class ParquetPublisher:
         return table.replace_schema_metadata(None), record
 
     def erase(self, lead_ids: Sequence[object]) -> int:
-        """Rewrite every file that holds one of the leads, each in one step; see Publisher."""
+        """Rewrite every file that holds one of the leads, each in one step; see Publisher.
+
+        A file that cannot be read is told by a PublishError once all others are done.
+        """
         wanted, removed = pa.array(as_text(lead_ids), pa.string()), 0
         if not self.folder.is_dir():
             return 0
         with self._alone():
             self._clean()
+            failed: list[PublishError] = []
             for path in self._files():
-                if not _hits(path, wanted):
-                    continue
-                table = _read(path)
-                kept = table.filter(pc.invert(_is_in(table["lead_id"], wanted)))
-                gone = table.num_rows - kept.num_rows
-                record = _record(path)
-                if record is None:
-                    raise unowned(self._name(path))
-                self._write(kept, record.without(gone), path)
-                removed += gone
+                try:
+                    with self._explained(path):
+                        removed += self._erase_from(path, wanted)
+                except PublishError as error:
+                    failed.append(error)
+        if failed:
+            raise failed[0]
         return removed
+
+    def _erase_from(self, path: Path, wanted: pa.Array) -> int:
+        if not _hits(path, wanted):
+            return 0
+        table = _read(path)
+        kept = table.filter(pc.invert(_is_in(table["lead_id"], wanted)))
+        gone = int(table.num_rows - kept.num_rows)
+        record = _record(path)
+        if record is None:
+            raise unowned(self._name(path))
+        self._write(kept, record.without(gone), path)
+        return gone
 
     def find(self, lead_ids: Sequence[object]) -> list[str]:
         """The files that hold one of the leads."""
         wanted = pa.array(as_text(lead_ids), pa.string())
         with self._explained():
-            return [self._name(path) for path in self._files() if _hits(path, wanted)]
+            files = self._files()
+        found = []
+        for path in files:
+            with self._explained(path):
+                found += [self._name(path)] if _hits(path, wanted) else []
+        return found
 
     def runs(self) -> list[str]:
         """The ids of the runs that are kept."""
@@ -211,7 +229,9 @@ class ParquetPublisher:
         record = json.dumps(publication.to_dict(), ensure_ascii=False).encode()
         table = table.replace_schema_metadata({RECORD: record})
         with replacing(path) as partial:
-            pq.write_table(table, partial, compression="zstd", row_group_size=_ROW_GROUP)
+            pq.write_table(
+                table, partial, compression="zstd", row_group_size=_ROW_GROUP, write_page_checksum=True
+            )
 
     def _clean(self) -> None:
         """Remove what a killed publication left: parts of files, and folders of runs without a file."""
@@ -242,13 +262,14 @@ class ParquetPublisher:
                 os.close(descriptor)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explained(self, path: Path | None = None) -> Iterator[None]:
         try:
             yield
         except (OSError, pa.ArrowException) as error:
             reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+            where = self.describe() if path is None else f"{self.describe()}: {self._name(path)}"
             raise PublishError(
-                f"{self.describe()}: {reason.splitlines()[0]}. Readers still see what they saw. Check the disk, its "
+                f"{where}: {reason.splitlines()[0]}. Readers still see what they saw. Check the disk, its "
                 "free space and the rights on the folder, and run again."
             ) from error
 
@@ -277,7 +298,7 @@ def _hits(path: Path, wanted: pa.Array) -> bool:
 
 def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
     """The file alone, without the run_id that its folder's name would add."""
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
         return file.read(columns)
 
 

@@ -339,6 +339,7 @@ def test_a_waived_stop_is_told_with_its_reason():
     gates = [{"gate": "rows", "verdict": "stop", "message": "half as many leads"}]
     manifest = {
         "leads": 2,
+        "model": {"version": "3", "digest": "d" * 64},
         "expected_conversions": 1.0,
         "gates": gates,
         "waived": {"rows": "the CRM was merged"},

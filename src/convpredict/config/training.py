@@ -31,10 +31,15 @@ class AgeCutoffs(Strict):
 
 
 class ObservationsConfig(Strict):
-    """At which instants leads are observed, and up to which age."""
+    """At which instants leads are observed, and up to which age.
+
+    ``untrained_ages``: what becomes of open leads that are much younger or older than any row that the model learnt
+    from: ``leave_out`` counts them under a reason, ``score`` scores them and warns.
+    """
 
     cutoffs: GridCutoffs | AfterInteractionCutoffs | AgeCutoffs = GridCutoffs(every=Duration("7d"))
     max_age: PositiveDuration | None = None
+    untrained_ages: Literal["leave_out", "score"] = "leave_out"
 
     @model_validator(mode="after")
     def _young_enough(self) -> ObservationsConfig:
@@ -207,8 +212,8 @@ class EvaluationConfig(Strict):
     """Which metrics are computed and how their intervals are: by resampling leads.
 
     ``top_shares`` are the shares of the list for which captured converters are counted (``0.05``: the top
-    5 %). ``calls_per_week`` is how many leads the sales team can work on in a week (default: 5 % of those that
-    are open); ``segments`` the lead attributes by which results are shown (default: the first three
+    5 %). ``calls_per_week`` is how many leads the sales team can work on in a week (default: 5 % of those on a
+    list); ``segments`` the lead attributes by which results are shown (default: the first three
     categories).
     """
 

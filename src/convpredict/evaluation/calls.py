@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 _WEEK_US = 7 * 86_400_000_000
 QUARTER_DAYS = 365.25 / 4
 DEFAULT_SHARE = 0.05
-"""Share of the open leads that is called in a week where the configuration names no number."""
+"""Share of the leads of a list that is called in a week where the configuration names no number."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,10 @@ class WeeklyLists:
 def weekly_lists(
     cutoff: Any, lead_ids: Any, calls_per_week: float | None = None, *, horizon_days: float = 30.0
 ) -> WeeklyLists:
-    """Divide observations into weekly lists; without ``calls_per_week`` a twentieth of the open leads is called.
+    """Divide observations into weekly lists; without ``calls_per_week`` a twentieth of a list is called.
 
+    Who is on a list are the leads *observed* in its week: on a grid of cutoffs the open leads, with cutoffs at ages
+    those who reached such an age in that week, which are fewer than are open.
     Cutoffs that are rarer than weekly give rarer lists with more calls each. The burn-in is one horizon, and a
     third of the span at most: what a first list finds is the harvest of a whole horizon, not of one week.
 
@@ -158,7 +160,7 @@ def replay_calls(
     p_model, scorecard_points : arrays of shape (rows,) that rank (points: None without a scorecard)
     lead_ids, cutoff : of each row
     horizon_days : length of the label
-    calls_per_week : how many leads are called in a week (None: a twentieth of the open leads)
+    calls_per_week : how many leads are called in a week (None: a twentieth of a list)
     amount : array of shape (rows,), what the lead brought if it converted, for the revenue found
     resamples, confidence, seed : of the interval, by resampling leads
 

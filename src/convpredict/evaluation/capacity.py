@@ -26,7 +26,7 @@ class CapacityCurve:
     """Weekly call lists at growing capacities.
 
     ``table``
-        one row per capacity: ``per_week`` (calls), ``share`` (of the open leads of a list), ``calls`` (per
+        one row per capacity: ``per_week`` (calls), ``share`` (of the leads of a list), ``calls`` (per
         quarter), then per quarter for ``model_`` and, with points, ``scorecard_``: ``conversions``,
         ``conversions_low``, ``conversions_high`` (found), ``expected`` (by the model's p), ``precision``
         (conversions per call) and, where given, ``revenue`` (found) and ``expected_revenue``; with points
@@ -79,7 +79,7 @@ def capacity_curve(
     lead_ids : ids of shape (rows,), text or integers
     revenue : array of shape (rows,), what the lead brought if it converted; missing counts as nothing
     horizon_days : length of the label
-    capacities : how many, closer together at small ones, from one call a list to 60 % of the open leads
+    capacities : how many, closer together at small ones, from one call a list to 60 % of its leads
     also_per_week : capacities that must be among them, in calls a week
     resamples, confidence, seed : of the intervals, as for :func:`.calls.replay_calls`
 

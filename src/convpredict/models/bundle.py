@@ -17,6 +17,7 @@ from convpredict.config.load import parse_scorecard
 from convpredict.errors import BundleError, ConfigError
 from convpredict.features.feature_set import FeatureSet
 from convpredict.history.notebook_view import facts_html
+from convpredict.training.lead_ages import LearntAges
 
 from .bundle_files import canonical_json, digest_of, parse_json, read_folder, seal, write_folder
 from .calibration import Floats, SigmoidCalibrator, calibrator_from_dict
@@ -51,7 +52,8 @@ class Bundle:
 
     ``horizon`` is how far after the cutoff a conversion counts; ``further`` the models of further horizons;
     ``outcome`` what is predicted; ``value`` what a conversion brings, where that is learnt; ``profile`` what the
-    inputs and scores of reference rows looked like (None in bundles that were made without); ``created_from`` the
+    inputs and scores of reference rows looked like (None in bundles that were made without); ``ages`` how old the
+    leads were that were learnt from (None in bundles from before this was kept); ``created_from`` the
     digest of the training set's manifest. Nothing in a bundle tells the time it was made: the same inputs give
     the same bytes.
     """
@@ -66,6 +68,7 @@ class Bundle:
     outcome: Literal["conversion", "purchase"] = "conversion"
     value: ValueModel | None = None
     profile: Profile | None = None
+    ages: LearntAges | None = None
 
     @property
     def horizons(self) -> tuple[Duration, ...]:
@@ -84,6 +87,7 @@ class Bundle:
                 "bundle": self.name,
                 "predicts": f"{self.outcome} within {', '.join(map(str, self.horizons))}",
                 "ranks by": f"{self.horizon}",
+                "learnt from leads of": str(self.ages) if self.ages is not None else None,
                 "features": len(self.feature_set),
                 "model": f"{capacity.n_estimators} trees of {capacity.num_leaves} leaves, "
                 f"logistic part {capacity.logistic_weight:g}, calibrator {self.model.calibrator_.name}",
@@ -215,6 +219,8 @@ def _seal(bundle: Bundle) -> dict[str, str]:
         head["further"] = {str(horizon): _describe_model(each) for horizon, each in bundle.further.items()}
     if bundle.outcome != "conversion":
         head["outcome"] = bundle.outcome
+    if bundle.ages is not None:
+        head["ages"] = bundle.ages.to_dict()
     return seal(head, files)
 
 
@@ -269,6 +275,7 @@ def _restore(index: Mapping[str, Any], files: Mapping[str, str]) -> Bundle:
         outcome=outcome,
         value=_restore_value(files, feature_set),
         profile=_restore_profile(files, encoder),
+        ages=LearntAges.from_dict(index["ages"]) if "ages" in index else None,
     )
 
 

@@ -177,4 +177,5 @@ def make_bundle(
         outcome=training_set.manifest["outcome"],
         value=value,
         profile=fit_profile(training_set, model) if with_profile else None,
+        ages=training_set.learnt_ages,
     )

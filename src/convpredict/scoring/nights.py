@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ from ..history.history import TIMESTAMP, History
 from ..models.batch_scoring import BatchScorer
 from ..models.bundle import Bundle
 from ..training.labels import label_column, label_observations
-from ..training.lead_times import LeadTimes, known_times, to_microseconds
+from ..training.lead_times import LeadTimes, known_times, microseconds_of, to_microseconds
 
 NOT_JUDGED = -1
 
@@ -41,7 +41,8 @@ class NightScores:
 
     ``lead_row`` int32, ``night`` int16 (position in ``nights``), ``p`` float64, ``points`` float64 (None
     without a scorecard), ``label`` int8: 1 or 0, -1 where the outcome is not known yet, or the lead had converted
-    although that was not yet recorded.
+    although that was not yet recorded. ``left_out`` counts the leads and nights that are not there because the night's
+    model did not learn from leads of that age.
     """
 
     nights: tuple[datetime, ...]
@@ -50,6 +51,7 @@ class NightScores:
     p: NDArray[np.float64] = field(repr=False)
     points: NDArray[np.float64] | None = field(repr=False)
     label: NDArray[np.int8] = field(repr=False)
+    left_out: int = 0
 
 
 def score_nights(
@@ -57,6 +59,7 @@ def score_nights(
     stretches: Sequence[Stretch],
     *,
     max_age: Duration | None = None,
+    untrained_ages: Literal["leave_out", "score"] = "leave_out",
     bucket_events: int = BUCKET_EVENTS,
     progress: Callable[[float], None] | None = None,
 ) -> NightScores:
@@ -71,8 +74,12 @@ def score_nights(
         raise ConfigError("the nights of a backtest must ascend from one model to the next; sort them")
     outcome = stretches[0].bundle.outcome if stretches else "conversion"
     lead_row, night = open_on_nights(history, instants, max_age, outcome)
-    cutoff = instants[night]
     bounds = np.cumsum([0, *(len(stretch.nights) for stretch in stretches)])
+    n_open = len(lead_row)
+    if untrained_ages == "leave_out":
+        kept = _of_learnt_ages(history, stretches, instants, lead_row, night)
+        lead_row, night = lead_row[kept], night[kept]
+    cutoff = instants[night]
     positions = [np.flatnonzero((night >= low) & (night < high)) for low, high in pairwise(bounds)]
     scorers = [BatchScorer(stretch.bundle) for stretch in stretches]
     with_points = bool(stretches) and all(stretch.bundle.scorecard is not None for stretch in stretches)
@@ -97,7 +104,7 @@ def score_nights(
         horizon = stretches[0].bundle.horizon
         known = label_observations(history, _observation_table(lead_row, cutoff), [horizon], outcome)
         label = known[label_column(horizon)].fill_null(NOT_JUDGED).to_numpy().astype(np.int8)
-    return NightScores(nights, lead_row, night, p, points, label)
+    return NightScores(nights, lead_row, night, p, points, label, n_open - len(lead_row))
 
 
 def open_on_nights(
@@ -117,6 +124,22 @@ def open_on_nights(
     lead_row = np.repeat(np.arange(history.n_leads, dtype=np.int32), count)
     night = np.arange(len(lead_row)) - np.repeat(begins - low, count)
     return lead_row, night.astype(np.int16)
+
+
+def _of_learnt_ages(
+    history: History,
+    stretches: Sequence[Stretch],
+    nights: NDArray[np.int64],
+    lead_row: NDArray[np.int32],
+    night: NDArray[np.int16],
+) -> NDArray[np.bool_]:
+    """Which open leads are of an age that the model of their night learnt from."""
+    known = [stretch.bundle.ages for stretch in stretches for _ in stretch.nights]
+    first = np.array([ages.first_us if ages is not None else 0 for ages in known], np.int64)
+    last = np.array([ages.last_us if ages is not None else NEVER for ages in known], np.int64)
+    age = nights[night] - microseconds_of(history.leads["created_at"])[lead_row]
+    kept: NDArray[np.bool_] = (age >= first[night]) & (age <= last[night])
+    return kept
 
 
 def _conversion_known_at(history: History) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,8 @@ from ..models.batch_scoring import BatchScorer, ScoredBatch, ScoredRows, assembl
 from ..models.bundle import Bundle
 from ..models.horizons import median_days
 from ..models.reasons import REASON_SCHEMA
-from ..training.observations import open_observations
+from ..training.lead_times import microseconds_of, to_microseconds
+from ..training.observations import Observations, open_observations
 from .lead_reasons import LeadReasons, explain_observations, explained_rows, spread_reasons
 
 
@@ -37,12 +39,13 @@ class Scores:
     purchase, these themselves), value, value_low and value_high (revenue given a conversion and the interval of one
     lead's, in the currency of the data); where it has a scorecard, scorecard_points and scorecard_grade; where reasons
     are wanted, reasons_for, reasons_against and reason_contributions (see models.reasons); most likely lead first.
-    ``excluded``: leads left out, by reason.
+    ``excluded``: leads left out, by reason. ``age_doubt``: what to tell of leads whose age the model did not learn.
     """
 
     table: pa.Table = field(repr=False)
     probability_column: str
     excluded: dict[str, int]
+    age_doubt: str | None = None
 
     def __repr__(self) -> str:
         return f"Scores({self.table.num_rows:,} open leads by {self.probability_column})"
@@ -74,15 +77,18 @@ def score_open_leads(
     bucket_events: int = BUCKET_EVENTS,
     progress: Callable[[float], None] | None = None,
     reasons: ReasonsConfig | None = None,
+    untrained_ages: Literal["leave_out", "score"] = "leave_out",
 ) -> Scores:
     """Score all leads that may be observed at ``as_of`` (default: the end of the data), bucket by bucket.
 
+    Leads much younger or older than any row that the model learnt from are left out, or scored all the same, as
+    ``untrained_ages`` says; :attr:`Scores.age_doubt` tells of them.
     ``reasons`` says how the leads are explained, in which language, and which of them (None: none).
     Raises BundleError if the history lacks what the bundle's features are computed from.
     """
     cutoff = (as_of or history.known_until).astimezone(UTC)
     bundle.feature_set.check_history(history)
-    observed = open_observations(history, cutoff, max_age, bundle.outcome)
+    observed, age_doubt = observations_to_score(history, bundle, cutoff, max_age, untrained_ages)
     wanted = reasons if reasons is not None and reasons.leads != "none" else None
     everybody = LeadReasons(history, bundle, wanted, cutoff) if wanted and wanted.leads == "all" else None
     scorer = BatchScorer(bundle)
@@ -103,7 +109,26 @@ def score_open_leads(
         told = explain_observations(history, chosen, bundle, wanted, cutoff, bucket_events=bucket_events)
         told = spread_reasons(told, rows, scored.rows)
     table = scores_table(bundle, observed.table, scored, run_id, reasons=told)
-    return Scores(table, f"p_convert_{bundle.horizon}", observed.excluded)
+    return Scores(table, f"p_convert_{bundle.horizon}", observed.excluded, age_doubt)
+
+
+def observations_to_score(
+    history: History,
+    bundle: Bundle,
+    cutoff: datetime,
+    max_age: Duration | None,
+    untrained_ages: Literal["leave_out", "score"],
+) -> tuple[Observations, str | None]:
+    """The open leads that a bundle scores at a cutoff, and what to tell of those whose age it did not learn."""
+    ages, leaves_out = bundle.ages, untrained_ages == "leave_out"
+    observed = open_observations(history, cutoff, max_age, bundle.outcome, ages=ages if leaves_out else None)
+    if ages is None:
+        return observed, None
+    counts = observed.excluded
+    if not leaves_out:
+        created_at = microseconds_of(history.leads["created_at"])[observed.table["lead_row"].to_numpy()]
+        counts = ages.beyond(to_microseconds(cutoff) - created_at)
+    return observed, ages.doubt(counts, scored=not leaves_out)
 
 
 def iterate_scored(

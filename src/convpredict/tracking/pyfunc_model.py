@@ -20,7 +20,7 @@ from .cross_lead_file import CrossLeadFile
 from .feature_rows import batch_of_features
 from .lead_scores import LeadScores
 from .mlflow_pyfunc import PythonModel, PythonModelContext, set_model
-from .raw_rows import RawRows, check_not_before, is_raw
+from .raw_rows import RawRows, check_ages, check_not_before, is_raw
 
 __all__ = ["LeadModel", "set_model"]
 
@@ -72,7 +72,8 @@ class LeadModel(PythonModel):
         """One row of scores per row of the input, in its order: see ``docs/reference/mlflow_model.md``.
 
         The input is a feature table, or leads with their raw history, told by ``created_at``. Raises DataError with
-        the row and the column of what cannot be read, and for a cutoff before the snapshot of rates that are needed;
+        the row and the column of what cannot be read, for a cutoff before the snapshot of rates that are needed, and
+        for a raw lead of an age that the model did not learn from;
         BundleError without one.
         """
         if self._loaded is None:
@@ -83,6 +84,8 @@ class LeadModel(PythonModel):
         if not is_raw(model_input):
             return loaded.scores.table(batch_of_features(model_input, loaded.scores.bundle), given)
         leads = loaded.rows.read(model_input, str(given.get("cutoff") or ""))
+        if not given.get("allow_untrained_ages"):
+            check_ages(leads.created_at, leads.cutoffs, loaded.scores.bundle.ages)
         cross_lead = loaded.cross_lead.current() if loaded.features.needs_snapshot else None
         if cross_lead is not None and not given.get("allow_later_rates"):
             check_not_before(leads.cutoffs, cross_lead.at, cross_lead.as_of)

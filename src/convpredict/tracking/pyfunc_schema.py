@@ -21,6 +21,7 @@ RAW_COLUMNS = (
     "converted_at",
     "conversion_recorded_at",
 )
+_EXAMPLE_AGE_US = 70 * 3_600_000_000
 _ANY = AnyType()  # type: ignore[no-untyped-call]
 VALUE_COLUMNS = (
     "expected_value",
@@ -52,6 +53,7 @@ def signature_of(bundle: Bundle) -> ModelSignature:
         ParamSpec("top", "long", 3),
         ParamSpec("cutoff", "string", ""),
         ParamSpec("allow_later_rates", "boolean", False),
+        ParamSpec("allow_untrained_ages", "boolean", False),
     ]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs), params=ParamSchema(params))
 
@@ -88,7 +90,10 @@ def interaction_attributes(bundle: Bundle) -> dict[str, str]:
 
 
 def example_of(bundle: Bundle, cutoff: str = "2024-03-07T06:00:00+00:00") -> pd.DataFrame:
-    """An invented lead with two interactions, as raw history, to be scored at a cutoff (ISO 8601 with an offset)."""
+    """An invented lead with two interactions, as raw history, to be scored at a cutoff (ISO 8601 with an offset).
+
+    It is 70 hours old, or as near to that as the leads that the model learnt from.
+    """
     vocabularies = bundle.feature_set.vocabularies
     invented = {"category": "example", "number": 1.0, "time": "2024-01-01T00:00:00Z"}
 
@@ -102,7 +107,12 @@ def example_of(bundle: Bundle, cutoff: str = "2024-03-07T06:00:00+00:00") -> pd.
     }
     kind = value_of("interactions", "kind", "category")
     at = datetime.fromisoformat(cutoff)
-    created, *times = ((at - timedelta(hours=hours)).isoformat() for hours in (70, 68.5, 15))
+    age_us = _EXAMPLE_AGE_US
+    if bundle.ages is not None:
+        age_us = min(max(age_us, bundle.ages.youngest_us), bundle.ages.oldest_us)
+    created, *times = (
+        (at - timedelta(microseconds=round(age_us * part))).isoformat() for part in (1, 68.5 / 70, 15 / 70)
+    )
     row = {
         "lead_id": "example",
         "created_at": created,

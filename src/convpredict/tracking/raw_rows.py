@@ -9,6 +9,8 @@ import pandas as pd
 
 from convpredict.errors import DataError
 from convpredict.features.raw_leads import RawChanges, RawEvents, RawFeatures, RawLeads
+from convpredict.features.time_rule import MICROSECONDS_PER_DAY
+from convpredict.training.lead_ages import LearntAges
 
 from .feature_rows import is_missing
 from .raw_values import (
@@ -39,6 +41,20 @@ def check_not_before(cutoffs: Sequence[int], at: int, as_of: str) -> None:
             "past leads than they are. Give a later cutoff, name a snapshot that is as old as the cutoff "
             "(CONVPREDICT_CROSS_LEAD), or, where that does not matter, set the parameter allow_later_rates"
         )
+
+
+def check_ages(created_at: Sequence[int], cutoffs: Sequence[int], ages: LearntAges | None) -> None:
+    """Raise DataError for the first lead of an age (µs) that the model's rows do not cover."""
+    if ages is None:
+        return
+    for row, (created, cutoff) in enumerate(zip(created_at, cutoffs, strict=True), 1):
+        if not ages.covers(cutoff - created):
+            days = (cutoff - created) / MICROSECONDS_PER_DAY
+            raise DataError(
+                f"row {row}: the lead is {days:.3g} days old at its cutoff, and the model learnt from leads of {ages}: "
+                "its score would be a guess. Leave the lead out, train on cutoffs that meet leads of this age, or, "
+                "where a guess will do, set the parameter allow_untrained_ages"
+            )
 
 
 class RawRows:

@@ -15,6 +15,7 @@ from convpredict.features.feature_set import FeatureSet
 from convpredict.history.history import History
 
 from .labels import label_column
+from .lead_ages import LearntAges
 from .lead_times import LeadTimes
 from .observations import Observations
 from .splits import KEPT, Split
@@ -31,11 +32,13 @@ def describe_training_set(
     frame: pd.DataFrame,
     feature_set: FeatureSet,
     outcome_columns: tuple[str, ...],
+    ages: LearntAges | None,
 ) -> dict[str, Any]:
     """The manifest: JSON types only, and the same for the same data, configuration and versions.
 
     ``candidates`` is ``kept`` plus every number under ``excluded`` (not observable) and ``set_aside``
-    (observable, but of no use). ``outcome_columns`` are the frame's columns between ``split`` and the features.
+    (observable, but of no use). ``outcome_columns`` are the frame's columns between ``split`` and the features;
+    ``ages`` those of the leads in the rows before the test part.
     """
     config = project.config
     horizons = config.labels.horizons
@@ -70,6 +73,7 @@ def describe_training_set(
             "gap": str(split.horizon),
         },
         "parts": {part: _describe_part(frame[frame["split"] == part], horizons) for part in KEPT},
+        "learnt_ages": ages.to_dict() if ages is not None else None,
         "features": {"total": len(feature_set), "model": len(feature_set.model_columns)},
     }
 

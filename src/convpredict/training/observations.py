@@ -16,6 +16,7 @@ from convpredict.errors import ConfigError
 from convpredict.features.time_rule import MICROSECONDS_PER_DAY, NEVER, observation_bounds
 from convpredict.history.history import TIMESTAMP, History
 
+from .lead_ages import LearntAges
 from .lead_times import LeadTimes, to_microseconds
 from .outcomes import OutcomeKind
 
@@ -93,19 +94,26 @@ def open_observations(
     as_of: datetime,
     max_age: Duration | None = None,
     outcome: OutcomeKind = "conversion",
+    ages: LearntAges | None = None,
 ) -> Observations:
     """Observe every lead that is open at one instant: what a scoring run scores.
 
     The rule is that of the training set, except that ``as_of`` may lie after ``history.known_until``: nothing
-    later is known anyway. Every lead that is left out is counted under its reason.
+    later is known anyway. With the ``ages`` that a model learnt from, leads of ages that these do not cover are left
+    out. Every lead that is left out is counted under its reason (``EXCLUSIONS``, with ``ages`` also
+    ``lead_ages.AGE_EXCLUSIONS``).
     """
     times = LeadTimes.of(history, outcome)
     lead_row = np.arange(history.n_leads, dtype=np.int32)
     cutoff = np.full(history.n_leads, to_microseconds(as_of), np.int64)
     oldest = max_age.microseconds if max_age is not None else NEVER
     reason = reasons_against(times, lead_row, cutoff, oldest, NEVER)
-    keep = reason < 0
-    return Observations(observation_table(history, lead_row[keep], cutoff[keep]), _counted(reason))
+    excluded, keep = _counted(reason), reason < 0
+    if ages is not None:
+        age = cutoff - times.created_at
+        excluded |= ages.beyond(age[keep])
+        keep &= ages.covers(age)
+    return Observations(observation_table(history, lead_row[keep], cutoff[keep]), excluded)
 
 
 def reasons_against(

@@ -12,6 +12,7 @@ from convpredict.features.time_rule import MICROSECONDS_PER_DAY
 from convpredict.history.history import TIMESTAMP, History
 
 from .as_of import history_as_of
+from .lead_ages import LearntAges
 from .lead_times import to_microseconds
 from .observations import observation_table, open_observations
 from .outcomes import OutcomeKind
@@ -27,13 +28,15 @@ def reference_nights(
     at: str,
     max_age: Duration | None = None,
     outcome: OutcomeKind = "conversion",
+    ages: LearntAges | None = None,
     nights: int = NIGHTS,
     most_rows: int = MOST_ROWS,
 ) -> pa.Table:
     """Observations of the leads that were open on the last ``nights`` nights of the data, from ``begin`` on.
 
     The cutoffs are daily at ``at`` (``HH:MM``, UTC), so that every day of the week is there as the nightly run sees it,
-    whatever cutoffs were trained on. Who was open is what was known on the night. Where there are more than
+    whatever cutoffs were trained on. Who was open is what was known on the night; leads of an age that the learnt
+    ``ages`` do not cover are not scored on any night, and not here. Where there are more than
     ``most_rows``, other leads are taken on every night, about as many on each. Columns as in
     :class:`.observations.Observations`, sorted by lead_row and cutoff.
     """
@@ -44,7 +47,8 @@ def reference_nights(
     cutoffs = [newest - timedelta(days=back) for back in range(nights)]
     lead_rows, instants = [], []
     for night in sorted(cutoff for cutoff in cutoffs if cutoff >= begin):
-        rows = open_observations(history_as_of(history, night), night, max_age, outcome).table["lead_row"]
+        then = history_as_of(history, night)
+        rows = open_observations(then, night, max_age, outcome, ages).table["lead_row"]
         lead_rows.append(rows.to_numpy())
         instants.append(to_microseconds(night))
     total = sum(map(len, lead_rows))

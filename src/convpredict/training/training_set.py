@@ -24,7 +24,8 @@ from convpredict.history.history import History
 from convpredict.history.notebook_view import paragraph_html, table_html
 
 from .labels import label_column, label_observations
-from .lead_times import microseconds_of, to_microseconds
+from .lead_ages import LearntAges
+from .lead_times import LeadTimes, microseconds_of, to_microseconds
 from .manifest import describe_training_set, iso
 from .observations import make_observations
 from .outcomes import (
@@ -74,6 +75,12 @@ class TrainingSet:
     def calibrate_from(self) -> datetime:
         """C: the labels of the train part were known when the calibrate part begins."""
         return datetime.fromisoformat(self.manifest["split"]["calibrate_from"])
+
+    @property
+    def learnt_ages(self) -> LearntAges | None:
+        """The ages of leads in the rows before the test part; None in sets that were written without."""
+        stored = self.manifest.get("learnt_ages")
+        return LearntAges.from_dict(stored) if stored else None
 
     @property
     def test_from(self) -> datetime:
@@ -254,11 +261,15 @@ def build_training_set(
     for position, (name, values) in enumerate(columns.items()):
         table = table.add_column(2 + position, name, pa.array(values))
     frame = table.to_pandas()
-    return TrainingSet(
-        frame,
-        feature_set,
-        describe_training_set(history, project, made, split, frame, feature_set, tuple(columns)[1:]),
+    age = (
+        microseconds_of(observed["cutoff"])
+        - LeadTimes.of(history).created_at[observed["lead_row"].to_numpy()]
     )
+    ages = LearntAges.of_rows(age[split.role[kept] != KEPT.index("test")], config.observations)
+    described = describe_training_set(
+        history, project, made, split, frame, feature_set, tuple(columns)[1:], ages
+    )
+    return TrainingSet(frame, feature_set, described)
 
 
 def _outcome_columns(

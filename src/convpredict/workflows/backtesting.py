@@ -90,8 +90,8 @@ def backtest(
     project = load_project(config, data=data, overrides=overrides)
     settings = project.config
     given = settings.backtest
-    step = Duration(every) if every else given.every
-    retrain = Duration(retrain_every) if retrain_every else given.retrain_every
+    step = _duration("--every", every) if every else given.every
+    retrain = _duration("--retrain-every", retrain_every) if retrain_every else given.retrain_every
     if retrain.microseconds <= 0:
         raise ConfigError(f"--retrain-every is {retrain}; it must be longer than zero, like 28d")
     progress("reading", 0.0)
@@ -128,9 +128,16 @@ def backtest(
         history,
         stretches,
         max_age=settings.observations.max_age,
+        untrained_ages=settings.observations.untrained_ages,
         bucket_events=settings.features.bucket_events,
         progress=part_of(progress, "scoring"),
     )
+    if scores.left_out:
+        share = scores.left_out / (scores.left_out + len(scores.lead_row))
+        notes.append(
+            f"{scores.left_out:,} scores ({share:.0%}) were not given: the model of the night did not learn from leads "
+            "of that age, so that it would not score them (observations.untrained_ages)."
+        )
     progress("judging", 0.0)
     of_night = [
         (stretch.trained_at, reference)
@@ -151,6 +158,14 @@ def backtest(
     run = BacktestRun(out, judgement, tuple(notes[-3:]))
     _write(run, scores)
     return run
+
+
+def _duration(option: str, text: str) -> Duration:
+    """An option's duration; raises ConfigError that names the option."""
+    try:
+        return Duration(text)
+    except ValueError as error:
+        raise ConfigError(f"{option}: {error}") from None
 
 
 def plan_nights(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.load import Project, load_project
-from ..errors import BundleError, ConfigError, DataError
+from ..errors import BundleError, ConfigError, DataError, RegistryError
 from .common import (
     StepProgress,
     keeping_forget_out,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..scoring.ledger.index import LedgerRun
     from ..scoring.ledger.ledger import Ledger
     from ..scoring.ledger.miss_report import MissReport
+    from ..training.lead_ages import LearntAges
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ def explain(
     history = leave_out_forgotten(project, read_history(project))
     if latest.run_id not in rows["run_id"].to_pylist():
         outcome, night = settings.labels.outcome, f"{latest.cutoff:%Y-%m-%d %H:%M} UTC"
-        why = why_not_scored(history, lead, latest, settings.observations.max_age, outcome)
+        ages = _ages_scored(project, latest, bundle)
+        why = why_not_scored(history, lead, latest, settings.observations.max_age, outcome, ages)
         if lead in read_forgotten(ledger.folder.parent):
             why = "the lead was forgotten, and all of its scores erased"
         if rows.num_rows == 0:
@@ -192,6 +194,16 @@ def find_mis_scored(
         write_file(out, lambda file: csv.write_csv(report.to_table(), file))
     changed = any(row["reproduced"] is False for row in report.rows)
     return MissesFound(report, out, _forgotten_since(ledger, chosen) if changed else "")
+
+
+def _ages_scored(project: Project, run: LedgerRun, folder: Path | None) -> LearntAges | None:
+    """The ages that the model of a night is held to; None: it is held to none, or cannot be read any more."""
+    if project.config.observations.untrained_ages == "score":
+        return None
+    try:
+        return _bundles(project, folder)(run).ages
+    except (BundleError, RegistryError):
+        return None
 
 
 def _published(project: Project) -> tuple[Ledger, list[LedgerRun]]:

@@ -35,10 +35,12 @@ class ScoringRun:
     @property
     def text(self) -> str:
         """One paragraph: how many were scored, how many conversions to expect, who was left out, where it is."""
+        from ..training.lead_ages import AGE_EXCLUSIONS
         from ..training.observations import EXCLUSIONS
 
+        told = {**EXCLUSIONS, **AGE_EXCLUSIONS}
         left_out = "".join(
-            f"\n  {count:>9,} {EXCLUSIONS.get(reason, reason)}"
+            f"\n  {count:>9,} {told.get(reason, reason)}"
             for reason, count in self.summary["left_out"].items()
         )
         doubts = "".join(f"! {doubt}\n" for doubt in self.summary["warnings"])
@@ -83,6 +85,7 @@ def score(
         bucket_events=settings.features.bucket_events,
         progress=part_of(progress, "scoring"),
         reasons=settings.reasons,
+        untrained_ages=settings.observations.untrained_ages,
     )
     write_table(scores.table, out)
     return ScoringRun(
@@ -96,7 +99,7 @@ def score(
             "left_out": {reason: count for reason, count in scores.excluded.items() if count},
             "model_version": "",
             "model_digest": loaded.digest,
-            "warnings": _doubts(project, history, as_of),
+            "warnings": _doubts(project, history, as_of) + ([scores.age_doubt] if scores.age_doubt else []),
         },
     )
 

@@ -96,18 +96,18 @@ def compare(run: Path) -> tuple[dict[str, Any], list[str]]:
 
 def _state(metrics: dict[str, Any]) -> list[str]:
     """All that the metrics of a run support, in sentences."""
-    from ..evaluation.calls import state_calls
-    from ..evaluation.sentences import state_comparison, state_further
+    from ..evaluation.calls import state_called_revenue, state_calls
+    from ..evaluation.sentences import revenue_is_open, state_comparison, state_further
 
     sentences = state_comparison(metrics)
-    if "calls" in metrics:
-        test = metrics["test"]
+    calls, test = metrics.get("calls", {}), metrics["test"]
+    confidence, leads = test["interval"]["confidence"], test["counts"]["converting_leads"]
+    if calls:
+        sentences.append(state_calls(calls, confidence=confidence, converting_leads=leads))
+    if "amount" in calls:
+        so_far = revenue_is_open(metrics.get("value"))
         sentences.append(
-            state_calls(
-                metrics["calls"],
-                confidence=test["interval"]["confidence"],
-                converting_leads=test["counts"]["converting_leads"],
-            )
+            state_called_revenue(calls, so_far=so_far, confidence=confidence, converting_leads=leads)
         )
     return [*sentences, *state_further(metrics)]
 
@@ -173,6 +173,8 @@ def train(
     notes = [*(card.warnings(history) if card is not None else ()), *report_of(history).warnings]
     if unnoted is not None:
         notes.append(unnoted)
+    if (untrained := _ages_not_learnt(project, history, bundle)) is not None:
+        notes.append(untrained)
     if settings.labels.value_horizon is not None and bundle.value is None:
         notes.append(_why_no_value(project))
     if bundle.value is not None and (told := outlier_note(bundle.value.outlier_cut_)) is not None:
@@ -208,6 +210,16 @@ def _register(
             f"the model is trained and its results are whole in {folder}, but it was not registered: {error} "
             f"Once this is mended: convpredict register {project.path} {folder}"
         ) from error
+
+
+def _ages_not_learnt(project: Project, history: History, bundle: Bundle) -> str | None:
+    """What to tell of the leads open at the end of the data whose age is that of no training row."""
+    from ..scoring.scores import observations_to_score
+
+    settings = project.config.observations
+    until = history.known_until
+    _, doubt = observations_to_score(history, bundle, until, settings.max_age, settings.untrained_ages)
+    return f"At the end of the data, {doubt}" if doubt is not None else None
 
 
 def _why_no_value(project: Project) -> str:
@@ -259,6 +271,7 @@ def _learn(project: Project, history: History, training_set: TrainingSet, card: 
         at=settings.nightly.at,
         max_age=settings.observations.max_age,
         outcome=settings.labels.outcome,
+        ages=training_set.learnt_ages if settings.observations.untrained_ages == "leave_out" else None,
     )
     profile = fit_night_profile(history, training_set, model, nights)
     bundle = make_bundle(training_set, model, fitted_card, further, value, with_profile=False)
@@ -305,6 +318,7 @@ def _judge(
         seen["cutoff"],
         horizon_days=training_set.horizons[0].days,
         calls_per_week=settings.evaluation.calls_per_week,
+        amount=training_set.part("test")["revenue"] if bundle.value is not None else None,
         resamples=settings.evaluation.resamples,
         confidence=settings.evaluation.confidence,
         seed=settings.evaluation.seed,

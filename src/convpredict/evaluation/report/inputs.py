@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from convpredict.config.base import Duration
+from convpredict.training.lead_ages import LearntAges
 
 Tables = Mapping[str, Any]
 
@@ -47,7 +48,7 @@ class ReportInputs:
     ``calls``
         result of :func:`.calls.replay_calls`; without it the lists are replayed for the report alone.
     ``calls_per_week``
-        capacity to start with (None: a twentieth of the open leads).
+        capacity to start with (None: a twentieth of the leads on a list).
     ``currency``
         of revenue, as it is shown behind amounts.
     ``notes``
@@ -105,6 +106,12 @@ class ReportInputs:
     def horizon_text(self) -> str:
         """The horizon in words: ``30 days``, ``1.5 days``, ``1 day``."""
         return f"{self.horizon_days:g} day" if self.horizon_days == 1 else f"{self.horizon_days:g} days"
+
+    @property
+    def learnt_ages(self) -> str:
+        """The ages of the leads that were learnt from, in words; empty where the manifest does not tell."""
+        stored = (self.manifest or {}).get("learnt_ages")
+        return str(LearntAges.from_dict(stored)) if stored else ""
 
     @property
     def points(self) -> pd.Series[Any] | None:

@@ -216,7 +216,7 @@ def capacity_view(inputs: ReportInputs, curve: CapacityCurve, start: int) -> Vie
     )
     head = [
         "calls a week",
-        "share of open leads",
+        "share of the list",
         *(f"{name}: {text}" for name in who for text in ("found", "interval")),
     ]
     head += ["model: expected", "calls per conversion"]
@@ -243,7 +243,8 @@ def capacity_view(inputs: ReportInputs, curve: CapacityCurve, start: int) -> Vie
         "start": start,
         "lists": count(curve.lists),
         "every": compact(round(curve.period_days, 1)),
-        "open_leads": count(curve.open_leads),
+        "list_leads": count(curve.open_leads),
+        "ages": inputs.learnt_ages,
         "revenue": "model_expected_revenue" in table,
         "brought": "model_revenue" in table,
         "scorecard": len(who) == 2,

@@ -17,6 +17,7 @@ from ...features.time_rule import NEVER
 from ...history.history import History
 from ...models.bundle import Bundle
 from ...training.as_of import history_as_of
+from ...training.lead_ages import AGE_EXCLUSIONS, LearntAges
 from ...training.lead_times import LeadTimes, to_microseconds
 from ...training.observations import EXCLUSIONS, reasons_against
 from .index import LedgerRun
@@ -178,19 +179,29 @@ def lead_row_of(history: History, lead_id: Any) -> int | None:
 
 
 def why_not_scored(
-    history: History, lead_id: Any, run: LedgerRun, max_age: Duration | None, outcome: Any
+    history: History,
+    lead_id: Any,
+    run: LedgerRun,
+    max_age: Duration | None,
+    outcome: Any,
+    ages: LearntAges | None = None,
 ) -> str:
-    """Why a run has no score of a lead, as today's data tells it."""
+    """Why a run has no score of a lead, as today's data tells it; ``ages`` are those that its model learnt from."""
     row = lead_row_of(history, lead_id)
     if row is None:
         return "the data has no such lead (look at how the id is written)"
     then = history_as_of(history, run.cutoff)
     oldest = max_age.microseconds if max_age is not None else NEVER
     rows, cutoff = np.array([row], np.int32), np.array([to_microseconds(run.cutoff)])
-    reason = int(reasons_against(LeadTimes.of(then, outcome), rows, cutoff, oldest, NEVER)[0])
+    times = LeadTimes.of(then, outcome)
+    reason = int(reasons_against(times, rows, cutoff, oldest, NEVER)[0])
     if reason >= 0:
         return list(EXCLUSIONS.values())[reason]
-    return "by today's data it should have been scored, so the data of before that cutoff was changed since"
+    for name, count in (ages.beyond(cutoff - times.created_at[rows]) if ages is not None else {}).items():
+        if count:
+            return AGE_EXCLUSIONS[name]
+    why = "by today's data it should have been scored, so the data of before that cutoff was changed since"
+    return why if ages is not None else f"{why}, or the model of that night scores no leads of its age"
 
 
 def check_bundle(run: LedgerRun, bundle: Bundle) -> None:

@@ -155,6 +155,9 @@ class Night:
     ) -> None:
         columns = [f"p_convert_{horizon}" for horizon in model.bundle.horizons]
         expected = float(np.sum(scored.probabilities[model.bundle.horizon]))
+        if observed.age_doubt is not None:
+            self.draft["warnings"].append(observed.age_doubt)
+            self._session.event("doubt", self.run_id, level="warning", message=observed.age_doubt)
         self.draft |= {
             "leads": rows.num_rows,
             "excluded": {reason: count for reason, count in observed.excluded.items() if count},

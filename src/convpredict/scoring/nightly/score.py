@@ -16,10 +16,9 @@ from ...models.batch_scoring import ScoredRows, assemble
 from ...models.bundle import Bundle
 from ...models.profile import ProfileCounts
 from ...models.reasons import REASON_SCHEMA
-from ...training.observations import open_observations
 from ..forget.forgotten import Forgotten, forgotten_rows
 from ..lead_reasons import explained_rows, iterate_reasons, spread_reasons
-from ..scores import iterate_scored, scores_table
+from ..scores import iterate_scored, observations_to_score, scores_table
 from .buckets import Bucket, BucketStore
 from .model import NightModel
 
@@ -31,22 +30,26 @@ BucketDone = Callable[[Bucket], None]
 
 @dataclass(frozen=True)
 class Observed:
-    """The leads of a night: ``table`` (lead_row, lead_id, cutoff), who is left out by reason, and how many of the
-    open leads were forgotten."""
+    """The leads of a night: ``table`` (lead_row, lead_id, cutoff), who is left out by reason, how many of the
+    open leads were forgotten, and what to tell of leads whose age the model did not learn."""
 
     table: pa.Table = field(repr=False)
     excluded: dict[str, int]
     forgotten: int
+    age_doubt: str | None = None
 
 
 def observe(
     history: History, bundle: Bundle, config: Config, cutoff: datetime, forgotten: Forgotten
 ) -> Observed:
-    """Every lead that is open at the cutoff, without those that were forgotten."""
-    found = open_observations(history, cutoff, config.observations.max_age, bundle.outcome)
+    """Every lead that is open at the cutoff and of an age that the model learnt, without those that were forgotten."""
+    looked_at = config.observations
+    found, age_doubt = observations_to_score(
+        history, bundle, cutoff, looked_at.max_age, looked_at.untrained_ages
+    )
     gone = forgotten_rows(history, forgotten)[found.table["lead_row"].to_numpy()]
     kept = found.table.filter(pa.array(~gone)) if gone.any() else found.table
-    return Observed(kept, found.excluded, int(gone.sum()))
+    return Observed(kept, found.excluded, int(gone.sum()), age_doubt)
 
 
 def score_buckets(

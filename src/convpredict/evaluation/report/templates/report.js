@@ -32,7 +32,7 @@
       var at = function (name) { return columns[name] ? columns[name][k] : null; };
       var perWeek = calls(at("per_week"));
       set("capacity-calls", perWeek + " calls a week");
-      set("capacity-share", share(at("share")) + " of the open leads; " + whole(at("calls")) + " calls a quarter");
+      set("capacity-share", share(at("share")) + " of the list; " + whole(at("calls")) + " calls a quarter");
       data.who.forEach(function (who) {
         set(who + "-found", count(at(who + "_conversions")));
         set(who + "-found-ends", ends(at(who + "_conversions_low"), at(who + "_conversions_high")));

@@ -12,7 +12,7 @@ import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from convpredict.errors import ConfigError, NotEnoughDataError
 
@@ -39,7 +39,20 @@ from .capacity import (
     validation_folds,
 )
 from .encoding import Encoder, Matrix
-from .inputs import Table, check_labels, check_rows, check_two_classes
+from .inputs import (
+    Table,
+    check_groups,
+    check_labels,
+    check_random_state,
+    check_rows,
+    check_times,
+    check_two_classes,
+    check_weights,
+    is_auto,
+    is_number,
+    is_whole,
+    require,
+)
 from .logistic import Logistic, fit_logistic
 from .trees import TreeEnsemble, booster_text, fit_booster, make_dataset, staged_logits, tree_parameters
 
@@ -51,6 +64,7 @@ _Result = TypeVar("_Result")
 _CHUNK_ROWS = 65_536
 _FEW_ROWS = 50_000
 _LOGISTIC_ROWS = 150_000
+_MOST_SEEDS = 50
 
 
 class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -68,8 +82,8 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     learning_rate
         Shrinkage of each tree.
     seeds
-        How many models with different seeds are averaged (on the logit). ``"auto"``: 5, and 2 from 1,000
-        positive rows on.
+        How many models with different seeds are averaged (on the logit), at most 50. ``"auto"``: 5, and 2 from
+        1,000 positive rows on.
     calibrators
         Candidates that :meth:`calibrate` chooses from.
     monotone
@@ -78,7 +92,7 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     lightgbm
         Further LightGBM parameters that win over the defaults (see ``trees.SMALL_DATA``).
     random_state
-        First seed, an integer (None: 0). Equal data, parameters and versions give equal models.
+        First seed, an integer (None: 0), no generator. Equal data, parameters and versions give equal models.
     n_jobs
         Threads (None: one for small data, else all); without effect on the result.
 
@@ -157,15 +171,32 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ``X`` holds numbers (NaN: missing) and pandas Categoricals, one row per observation; ``groups`` the
         lead ids, ``times`` the cutoffs (instants, or integers in µs), ``horizon_us`` how long after its
         cutoff a label is known. ``calibration`` is (X, y, lead ids) of a later slice for :meth:`calibrate`.
-        Raises OneClassError (a ValueError) where all labels are equal.
+
+        ``sample_weight`` is how often each row counts, as scikit-learn has it: 2 is the row twice, 0 is without
+        it. So their size matters, not only their ratios: both parts are held to small effects as far as there
+        are few rows, and with a weight of 0.001 for each row there are hardly any. Divide weights that are
+        importances and no counts by their mean.
+
+        Raises OneClassError (a ValueError) where all labels are equal, ParameterError (a ValueError too) for a
+        parameter out of range, and ValueError where rows, labels, weights, groups or times cannot be used: all
+        must be known, weights not negative.
         """
+        self._check_parameters()
+        require(
+            is_whole(horizon_us, 0),
+            "horizon_us",
+            horizon_us,
+            "a whole number of µs from 0 on",
+            "labels are known that long after their cutoff; give for instance 30 days as 30 * 86_400_000_000",
+        )
         checked = check_rows(self, X, y, reset=True)
         self.classes_, label, weight = check_labels(checked, y, sample_weight)
         used = weight > 0
         self.encoder_ = Encoder.learn(checked)
         matrix, label, weight = self.encoder_.encode(checked)[used], label[used], weight[used]
-        lead = None if groups is None else np.asarray(groups)[used]
-        cutoff = None if times is None else np.asarray(times)[used]
+        lead, cutoff = check_groups(groups, len(used)), check_times(times, len(used))
+        lead = None if lead is None else lead[used]
+        cutoff = None if cutoff is None else cutoff[used]
         choice = self._choose_capacity(matrix, label, weight, lead, cutoff, horizon_us)
         self.capacity_, self.selection_ = choice.capacity, describe(choice)
         self._fit_parts(matrix, label, weight)
@@ -192,8 +223,8 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         choice = choose_calibrator(
             expit(self.raw_logit(X)),
             label,
-            groups=groups,
-            sample_weight=sample_weight,
+            groups=check_groups(groups, len(label)),
+            sample_weight=check_weights(label, sample_weight),
             names=self.calibrators,
             seed=self._seed(),
         )
@@ -224,7 +255,7 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         matrix = self._encode(X)
         label = self._known_label(y)
-        weight = _check_sample_weight(sample_weight, matrix, dtype=np.float64)
+        weight = check_weights(matrix, sample_weight)
         check_two_classes(label, weight)
         used = weight > 0
         self._fit_parts(matrix[used], label[used], weight[used])
@@ -268,6 +299,71 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.classifier_tags.multi_class = False
         tags.input_tags.allow_nan = True
         return tags
+
+    def _check_parameters(self) -> None:
+        trees, leaves, seeds, weight = self.n_estimators, self.num_leaves, self.seeds, self.logistic_weight
+        require(
+            is_auto(trees) or is_whole(trees, 1),
+            "n_estimators",
+            trees,
+            "a whole number from 1 on, or 'auto'",
+            "it is the number of trees; 150 do for little data",
+        )
+        require(
+            is_auto(leaves) or is_whole(leaves, 2),
+            "num_leaves",
+            leaves,
+            "a whole number from 2 on, or 'auto'",
+            "a tree of one leaf tells no two leads apart; 7 do for little data",
+        )
+        require(
+            is_auto(weight) or (is_number(weight) and 0 <= float(weight) <= 1),
+            "logistic_weight",
+            weight,
+            "a number from 0 to 1, or 'auto'",
+            "it is the logistic part's share of the logit, and the trees have the rest; take 0 for trees alone",
+        )
+        require(
+            is_number(self.learning_rate) and 0 < self.learning_rate <= 1,
+            "learning_rate",
+            self.learning_rate,
+            "a number above 0, at most 1",
+            "it is how much of its correction each tree makes; the default is 0.03",
+        )
+        require(
+            is_auto(seeds) or is_whole(seeds, 1, _MOST_SEEDS),
+            "seeds",
+            seeds,
+            f"a whole number from 1 to {_MOST_SEEDS}, or 'auto'",
+            "it is how many models are averaged, and without one there are no predictions; 5 do",
+        )
+        names = () if isinstance(self.calibrators, str) else self.calibrators
+        require(
+            isinstance(names, Sequence)
+            and len(names) > 0
+            and all(name in CALIBRATOR_NAMES for name in names),
+            "calibrators",
+            self.calibrators,
+            f"a list of some of {', '.join(CALIBRATOR_NAMES)}",
+            "one of them is chosen; give ['none'] to leave the probabilities as they are",
+        )
+        for option in ("monotone", "lightgbm"):
+            given = getattr(self, option)
+            require(
+                given is None or isinstance(given, Mapping),
+                option,
+                given,
+                "a dict, or None",
+                "correct it, or leave it out",
+            )
+        require(
+            self.n_jobs is None or (isinstance(self.n_jobs, int | np.integer) and self.n_jobs != 0),
+            "n_jobs",
+            self.n_jobs,
+            "a whole number but 0, or None",
+            "it is the number of threads; -1 takes all processors",
+        )
+        check_random_state(self.random_state)
 
     def _seed(self) -> int:
         return 0 if self.random_state is None else int(self.random_state)

@@ -34,7 +34,7 @@ class Encoder:
     """Which columns a model was fitted on, and how each becomes a column of floats.
 
     A category that was not there at fitting becomes ``(other)`` where the column has that bucket, and missing
-    where it has not.
+    where it has not. Names and categories are compared as text, so the column 1 is ``"1"``.
 
     >>> frame = pd.DataFrame({"calls": [1, 2], "source": pd.Categorical(["ads", None])})
     >>> encoder = Encoder.learn(frame)
@@ -51,9 +51,12 @@ class Encoder:
 
     @classmethod
     def learn(cls, X: pd.DataFrame | npt.NDArray[Any]) -> Encoder:
-        """Names, types and categories of a frame; the columns of an array are called ``x0``, ``x1``, ..."""
+        """Names, types and categories of a frame; the columns of an array are called ``x0``, ``x1``, ...
+
+        Raises ValueError for columns that are neither real numbers nor categories.
+        """
         if not isinstance(X, pd.DataFrame):
-            return cls(tuple(Column(f"x{i}", "number") for i in range(X.shape[1])))
+            return cls(tuple(Column(name, "number") for name in _names_of_array(X.shape[1])))
         columns = []
         for name, values in X.items():
             categories = _categories(values)
@@ -69,11 +72,14 @@ class Encoder:
 
         A missing number is NaN; a missing category has the code ``len(column.categories)``.
 
-        Raises ValueError where a column has another type than at fitting, or holds an infinite number.
+        Raises ValueError where a frame has other columns than at fitting or another order (an array has no names,
+        so that after one columns are known by their position alone), where a column has another type, and where
+        it holds an infinite number.
         """
         if not isinstance(X, pd.DataFrame):
             matrix = np.asarray(X[rows])
             return matrix if matrix.dtype == np.float32 else matrix.astype(np.float64)
+        self._check_names(X)
         part = X.iloc[rows]
         narrow = all(_is_narrow(part.dtypes.iloc[i]) for i in range(len(self.columns)))
         matrix = np.empty(
@@ -82,6 +88,23 @@ class Encoder:
         for i, column in enumerate(self.columns):
             matrix[:, i] = _encode_column(part.iloc[:, i], column)
         return matrix
+
+    def _check_names(self, X: pd.DataFrame) -> None:
+        fitted, given = [column.name for column in self.columns], [str(name) for name in X.columns]
+        if given == fitted or (fitted == _names_of_array(len(fitted)) and len(given) == len(fitted)):
+            return
+        missing = [name for name in fitted if name not in given]
+        further = [name for name in given if name not in fitted]
+        what = [
+            f"{word} {', '.join(map(repr, names[:5]))}{' and more' if len(names) > 5 else ''}"
+            for word, names in (("without", missing), ("with", further))
+            if names
+        ]
+        raise ValueError(
+            f"X does not have the columns that the model was fitted on: {' and '.join(what) or 'in another order'}. "
+            "They are read by position, so that one would be taken for another; give the columns of the fit, in "
+            "their order"
+        )
 
     def to_list(self) -> list[dict[str, Any]]:
         """Plain text and lists, for ``schema.json``."""
@@ -112,15 +135,36 @@ class Encoder:
         return cls(tuple(columns))
 
 
+def _names_of_array(n_columns: int) -> list[str]:
+    return [f"x{i}" for i in range(n_columns)]
+
+
 def _categories(values: pd.Series[Any]) -> tuple[str, ...] | None:
     if isinstance(values.dtype, pd.CategoricalDtype):
-        return tuple(str(category) for category in values.dtype.categories)
-    if isinstance(values.dtype, pd.ArrowDtype) and "dictionary" in str(values.dtype):
-        return tuple(str(category) for category in values.dropna().unique())
-    return None
+        found = list(values.dtype.categories)
+    elif isinstance(values.dtype, pd.ArrowDtype) and "dictionary" in str(values.dtype):
+        found = list(values.dropna().unique())
+    else:
+        return None
+    names = tuple(str(category) for category in found)
+    if len(set(names)) < len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        alike = [category for category in found if str(category) == twice]
+        raise ValueError(
+            f"column {values.name!r} has the categories {' and '.join(map(repr, alike))}, which are the same text. A "
+            "model keeps categories as text and would take one for the other; rename one of them, or convert the "
+            "column by .astype(str).astype('category') if they are one"
+        )
+    return names
 
 
 def _check_number(values: pd.Series[Any]) -> None:
+    if pd.api.types.is_complex_dtype(values.dtype):
+        raise ValueError(
+            f"column {values.name!r} must hold real numbers; got dtype {values.dtype}. A model has no order for "
+            "complex numbers, and dropping the imaginary part would lose data: give both parts as columns (.real "
+            "and .imag), or the size (.abs())"
+        )
     if pd.api.types.is_numeric_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
         return
     raise ValueError(

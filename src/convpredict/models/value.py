@@ -12,7 +12,6 @@ import pandas as pd
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import (
     _assert_all_finite,
-    _check_sample_weight,
     check_is_fitted,
     column_or_1d,
 )
@@ -22,7 +21,16 @@ from convpredict.errors import BundleError, ConfigError, NotEnoughDataError
 from .bundle_files import finite_number, parse_json
 from .calibration import Floats
 from .encoding import Encoder, Matrix
-from .inputs import Table, check_rows
+from .inputs import (
+    Table,
+    check_groups,
+    check_random_state,
+    check_rows,
+    check_times,
+    check_weights,
+    is_number,
+    require,
+)
 from .value_development import LEAST_DEVELOPMENT, DevelopmentCurve
 from .value_families import FAMILIES, FamilyFitter, family_from_files, family_to_files
 from .value_intervals import ConformalInterval, fit_interval
@@ -151,9 +159,12 @@ class ValueModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         development : D, learnt from the course of each customer's revenue (default: from ``y`` and
             ``followed_share``, which is noisier)
 
-        Raises ValueError for unusable arrays and ConfigError for unknown families or segments.
+        Raises ValueError for unusable arrays (all must be known, weights not negative) and ConfigError for unknown
+        families or segments and parameters out of range.
         """
+        self._check_parameters()
         checked = check_rows(self, X, y, reset=True)
+        groups, times = check_groups(groups, len(checked)), check_times(times, len(checked))
         amount, weight = self._amounts(checked, y, sample_weight, groups)
         if self.family not in ("auto", *FAMILIES):
             known = ", ".join(("auto", *FAMILIES))
@@ -265,6 +276,24 @@ class ValueModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.allow_nan = True
         return tags
 
+    def _check_parameters(self) -> None:
+        require(
+            is_number(self.coverage) and 0 < self.coverage < 1,
+            "coverage",
+            self.coverage,
+            "a number above 0, below 1",
+            "it is the share of the converted leads that the interval shall hold; the default is 0.8",
+        )
+        require(
+            self.segments is None
+            or (isinstance(self.segments, Sequence) and not isinstance(self.segments, str)),
+            "segments",
+            self.segments,
+            "a list of column names, or None",
+            "a list of one name for one column, or leave it out to have the column chosen",
+        )
+        check_random_state(self.random_state)
+
     def _seed(self) -> int:
         return 0 if self.random_state is None else int(self.random_state)
 
@@ -287,7 +316,7 @@ class ValueModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         if sample_weight is None and groups is not None:
             _, code, count = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
             return amount, 1.0 / count[code]
-        return amount, np.asarray(_check_sample_weight(sample_weight, X, dtype=np.float64))
+        return amount, check_weights(X, sample_weight)
 
     def _developed(
         self,

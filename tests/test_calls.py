@@ -54,7 +54,14 @@ def test_by_default_a_twentieth_of_the_open_leads_is_called() -> None:
 def test_more_calls_than_leads_find_everybody_and_the_amount_is_theirs() -> None:
     label, p = [1, 0, 1, 1], [0.1, 0.2, 0.3, 0.4]
     result = replay_calls(
-        label, p, None, list("abcd"), [WEEKS[0]] * 4, calls_per_week=50, amount=[10, 99, 20, 30], resamples=50
+        label,
+        p,
+        None,
+        list("abcd"),
+        [WEEKS[0]] * 4,
+        calls_per_week=50,
+        amount=[10, np.nan, 20, 30],
+        resamples=50,
     )
     scale = 7 / QUARTER_DAYS
     assert result["conversions"]["model"]["value"] * scale == pytest.approx(3)
@@ -88,12 +95,50 @@ def test_the_sentence_adds_up_as_it_is_rounded() -> None:
     assert text.endswith("18 against 9.")
 
 
+@pytest.mark.parametrize(
+    ("model", "points", "low", "high", "said"),
+    [
+        (1.2, 1.2, -1.0, 1.0, "as many conversions per quarter as the points' [95 % interval -1 to 1, which"),
+        (
+            3.31,
+            2.06,
+            0.2,
+            3.4,
+            "1.2 more conversions per quarter than the points' [95 % interval 0.2 to 3.4]: 3.3",
+        ),
+        (
+            12.0,
+            10.0,
+            0.2,
+            3.4,
+            "2 more conversions per quarter than the points' [95 % interval 0.2 to 3.4]: 12",
+        ),
+        (12.0, 10.0, 0.02, 3.4, "interval 0 to 3, which all but includes no difference]: 12 against 10."),
+        (12.0, 8.0, -0.3, 8.4, "[95 % interval 0 to 8, which includes no difference]: 12 against 8."),
+        (
+            10.0,
+            12.0,
+            -3.4,
+            -0.2,
+            "2 fewer conversions per quarter than the points' [95 % interval -3.4 to -0.2]",
+        ),
+    ],
+)
+def test_a_rounded_interval_keeps_its_verdict(model, points, low, high, said) -> None:
+    found = {
+        "model": {"value": model},
+        "scorecard": {"value": points},
+        "difference": {"value": model - points, "low": low, "high": high},
+    }
+    assert said in state_calls({"calls_per_week": 17.0, "conversions": found})
+
+
 def test_no_conversion_at_all_is_said_and_does_not_fail() -> None:
     result = replay_calls(
         [0, 0], [0.1, 0.2], [1, 2], ["a", "b"], [WEEKS[0]] * 2, calls_per_week=1, resamples=50
     )
     assert result["conversions"]["model"]["value"] == 0
-    assert "0 more conversions" in state_calls(result)
+    assert "At 1 call a week the model's lists hold as many conversions" in state_calls(result)
     assert "includes no difference" in state_calls(result)
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from convpredict.evaluation.report import numbers
 from convpredict.evaluation.report.render import content_policy, render_report, write_report
+from convpredict.evaluation.report.sections import capacity_view, replay
+from convpredict.evaluation.report.verdicts import judge_comparison
 from report_inputs import HOSTILE, full_inputs, plain_inputs, predictions
 
 VOID = {"meta", "link", "br", "input", "img", "hr"}
@@ -189,7 +191,16 @@ def test_headline_and_slider_agree(page):
     gap = round(at["model_conversions"]) - round(at["scorecard_conversions"])
     more = "more" if at["gain"] >= 0 else "fewer"
     said = f"At 20 calls a week the model's lists hold {abs(gap):,} {more} conversions"
+    assert min(at["model_conversions"], at["scorecard_conversions"]) >= 10
     assert said in page.text
+
+
+def test_small_counts_and_their_intervals_are_rounded_alike(inputs):
+    view = capacity_view(inputs, replay(inputs), 0)
+    assert all(
+        ("." in row[2]) == ("." in row[3]) == ("." in row[4]) == ("." in row[5]) for row in view["rows"]
+    )
+    assert {"." in row[2] for row in view["rows"]} == {True, False}
 
 
 def test_one_value_for_all_is_said_and_not_ranked(inputs):
@@ -200,9 +211,40 @@ def test_one_value_for_all_is_said_and_not_ranked(inputs):
     assert "The model chose one value for all" in page.text
     assert "75 % of the converted leads were followed" in page.text
     assert "Converted leads alone" in page.text
-    assert "RMSE ↓ 12" in page.text
+    assert "RMSE (EUR) ↓ 12.00 12.00" in page.text
     assert "Rank correlation" not in page.text
     assert "One value for all 1" not in page.text
+
+
+def test_the_head_says_what_revenue_came(inputs):
+    entry = {"value": 2.79, "low": 1.69, "high": 6.22}
+    judged = {"total_ratio": entry, "normalised_gini": {"value": 0.2, "low": -0.2, "high": 0.6}}
+    value = {
+        "expected_value": {"model": judged, "same_value": judged},
+        "value": {"model": {"rmse": 246.3, "mae": 77.29}, "complete_share": 1.0},
+        "mean_above_interval": 0.94,
+    }
+    page = Page(render_report(replace(inputs, value=value, calls=None, currency="BRL")))
+    head = page.text[: page.text.index("Do the probabilities come true?")]
+    assert (
+        "Revenue as expected? No expected / came 2.79 [1.69, 6.22] it promises too much revenue; one" in head
+    )
+    assert "Expected revenue: 2.79 (1.69 to 6.22) times what came [95 % interval]." in head
+    assert "The value model adds nothing" in head
+    assert "A few customers bring most of the revenue: for 94 % of the leads the mean lies above" in head
+    assert capacity_of(page)["so_far"] is False
+    assert "RMSE (BRL) ↓ 246 MAE (BRL) ↓ 77" in page.text
+    model, card, gap = (
+        {"value": v, "low": a, "high": b} for v, a, b in ((40, 1, 90), (52, 1, 99), (-12, -60, 30))
+    )
+    amount = {"model": model, "scorecard": card, "difference": gap}
+    calls = {"calls_per_week": 20.0, "conversions": amount, "amount": amount}
+    page = Page(render_report(replace(inputs, value=value, calls=calls, currency="BRL")))
+    expects = capacity_of(page)["columns"]["model_expected_revenue"][capacity_of(page)["start"]]
+    assert (
+        f"were expected to bring {expects:,.0f} BRL per quarter and brought 40 BRL, those on the points' lists 52 BRL: "
+        "12 BRL less [95 % interval -60 to 30, which includes no difference]."
+    ) in page.text
 
 
 def test_customers_complete_windows_are_told(inputs):
@@ -276,3 +318,41 @@ def test_calls_that_were_given_are_the_headline(inputs):
     calls = {"calls_per_week": 20.0, "conversions": {"model": model, "scorecard": card, "difference": gap}}
     page = Page(render_report(replace(inputs, calls=calls)))
     assert "hold 31 more conversions per quarter than the points' [95 % interval 12 to 49]" in page.text
+
+
+def gap(value, low, high):
+    return {"value": value, "low": low, "high": high}
+
+
+BETTER, SAME, WORSE = gap(0.1, 0.05, 0.15), gap(0.0, -0.1, 0.1), gap(-0.1, -0.15, -0.05)
+OFF = {
+    "model": gap(1.54, 1.27, 1.92),
+    "scorecard": gap(1.35, 1.11, 1.68),
+    "difference": gap(0.19, 0.15, 0.25),
+}
+OTHER_SIDE = {"model": gap(1.2, 1.05, 1.4), "scorecard": gap(0.8, 0.7, 0.9), "difference": gap(0.4, 0.3, 0.5)}
+LEVEL = {"model": gap(1.0, 0.9, 1.1), "scorecard": gap(0.9, 0.8, 1.0), "difference": gap(0.1, 0.05, 0.15)}
+
+
+@pytest.mark.parametrize(
+    ("auc", "log_loss", "calls", "ratio", "answer"),
+    [
+        (BETTER, SAME, SAME, OFF, "Mixed"),
+        (BETTER, SAME, SAME, LEVEL, "Better ranking"),
+        (BETTER, SAME, SAME, OTHER_SIDE, "Better ranking"),
+        (BETTER, WORSE, BETTER, LEVEL, "Yes"),
+        (BETTER, SAME, None, LEVEL, "Yes"),
+        (SAME, WORSE, SAME, LEVEL, "Better probabilities"),
+        (SAME, SAME, BETTER, LEVEL, "Yes"),
+        (BETTER, SAME, WORSE, LEVEL, "Mixed"),
+        (SAME, SAME, SAME, OFF, "No"),
+        (SAME, SAME, SAME, LEVEL, "Not shown"),
+    ],
+)
+def test_better_than_the_scorecard_is_claimed_where_calls_find_more(auc, log_loss, calls, ratio, answer):
+    judged = {name: {"calibration_ratio": entry} for name, entry in ratio.items()}
+    judged["difference"] |= {"auc": auc, "log_loss": log_loss}
+    found = {"model": {"value": 28.4}, "scorecard": {"value": 18.6}, "difference": calls}
+    verdict = judge_comparison(judged, calls and {"conversions": found})
+    assert verdict.answer == answer
+    assert ("conversions by calls +9 [" in verdict.figures) is (calls is not None)

@@ -23,6 +23,7 @@ _WEEK_US = 7 * 86_400_000_000
 QUARTER_DAYS = 365.25 / 4
 DEFAULT_SHARE = 0.05
 """Share of the leads of a list that is called in a week where the configuration names no number."""
+_FEW_FOUND = 9.95
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,8 @@ def replay_calls(
     lead_ids, cutoff : of each row
     horizon_days : length of the label
     calls_per_week : how many leads are called in a week (None: a twentieth of a list)
-    amount : array of shape (rows,), what the lead brought if it converted, for the revenue found
+    amount : array of shape (rows,), what the lead brought if it converted, for the revenue found; missing counts as
+        nothing
     resamples, confidence, seed : of the interval, by resampling leads
 
     Returns
@@ -180,7 +182,10 @@ def replay_calls(
     y = check_labels(label)
     lists = weekly_lists(cutoff, lead_ids, calls_per_week, horizon_days=horizon_days)
     lead = pd.factorize(to_series(lead_ids), sort=True)[0]
-    brought = None if amount is None else np.nan_to_num(check_scores(amount, len(y), name="amount"))
+    brought = None
+    if amount is not None:
+        paid = np.asarray(amount, np.float64)
+        brought = check_scores(np.where(np.isnan(paid), 0.0, paid), len(y), name="amount")
     scores = {"model": check_scores(p_model, len(y)), "random": np.zeros(len(y))}
     if scorecard_points is not None:
         scores["scorecard"] = check_scores(scorecard_points, len(y))
@@ -234,27 +239,102 @@ def state_calls(
     """
     per_week = f"{calls['calls_per_week']:,.0f}"
     found = calls["conversions"]
-    start = f"At {per_week} calls a week the model's lists hold"
+    start = f"At {per_week} {'call' if per_week == '1' else 'calls'} a week the model's lists hold"
+    digits = digits_of(found)
     if "difference" not in found:
         own = found["model"]
-        ends = _shown_interval(own, confidence, converting_leads, of_difference=False)
+        ends = _shown_interval(own, confidence, converting_leads, digits, of_difference=False)
         return (
-            f"{start} {own['value']:,.0f} conversions per quarter [{ends}]; by chance it would be "
-            f"{found['random']['value']:,.0f}."
+            f"{start} {_short(own['value'], digits)} conversions per quarter [{ends}]; by chance it would be "
+            f"{_short(found['random']['value'], digits)}."
         )
-    gap = found["difference"]
-    own, points = (round(found[name]["value"]) for name in ("model", "scorecard"))
-    size = f"{abs(own - points):,} {'more' if gap['value'] >= 0 else 'fewer'} conversions"
-    ends = _shown_interval(gap, confidence, converting_leads, of_difference=True)
-    return f"{start} {size} per quarter than the points' [{ends}]: {own:,} against {points:,}."
+    own, points = (round(found[name]["value"], digits) for name in ("model", "scorecard"))
+    ends = _shown_interval(found["difference"], confidence, converting_leads, digits, of_difference=True)
+    told = f"{_short(own, digits)} against {_short(points, digits)}."
+    if own == points:
+        return f"{start} as many conversions per quarter as the points' [{ends}]: {told}"
+    size = f"{_short(abs(own - points), digits)} {'more' if own > points else 'fewer'} conversions"
+    return f"{start} {size} per quarter than the points' [{ends}]: {told}"
+
+
+def state_called_revenue(
+    calls: dict[str, Any],
+    *,
+    expected: float | None = None,
+    so_far: bool = False,
+    currency: str = "",
+    confidence: float = 0.95,
+    converting_leads: int | None = None,
+) -> str:
+    """One sentence: what the leads on the lists brought, beside what was ``expected`` of the model's.
+
+    ``calls`` must hold ``amount``; ``so_far``: not all value windows have ended.
+
+    >>> entry = lambda value, low=0.0, high=0.0: {"value": value, "low": low, "high": high}
+    >>> amount = {"model": entry(4055.0), "scorecard": entry(5052.0), "difference": entry(-997.0, -4000.0, 2100.0)}
+    >>> print(state_called_revenue({"amount": amount}, expected=23139.0, currency="BRL"))
+    The leads on the model's lists were expected to bring 23,139 BRL per quarter and brought 4,055 BRL, those on the \
+points' lists 5,052 BRL: 997 BRL less [95 % interval -4,000 to 2,100, which includes no difference].
+    """
+    amount = calls["amount"]
+
+    def money(value: float) -> str:
+        return f"{_short(value, 0)} {currency}".rstrip()
+
+    own = amount["model"]["value"]
+    text = "The leads on the model's lists "
+    if expected is not None:
+        text += f"were expected to bring {money(expected)} per quarter and "
+    text += f"brought {money(own)}{' so far' if so_far else ''}{' per quarter' if expected is None else ''}"
+    if "difference" not in amount:
+        ends = _shown_interval(amount["model"], confidence, converting_leads, 0, of_difference=False)
+        return f"{text} [{ends}]."
+    points = amount["scorecard"]["value"]
+    gap = round(own) - round(points)
+    size = "as much" if gap == 0 else f"{money(abs(gap))} {'more' if gap > 0 else 'less'}"
+    ends = _shown_interval(amount["difference"], confidence, converting_leads, 0, of_difference=True)
+    return f"{text}, those on the points' lists {money(points)}: {size} [{ends}]."
+
+
+def digits_of(found: dict[str, Any]) -> int:
+    """Decimals that conversions per quarter are told with: one where all that is found is below ten.
+
+    >>> digits_of({"model": {"value": 3.3}, "scorecard": {"value": 2.0}}), digits_of({"model": {"value": 28.4}})
+    (1, 0)
+    """
+    most = max(found[name]["value"] for name in ("model", "scorecard") if name in found)
+    return 1 if most < _FEW_FOUND else 0
 
 
 def _shown_interval(
-    entry: dict[str, float | None], confidence: float, converting_leads: int | None, *, of_difference: bool
+    entry: dict[str, float | None],
+    confidence: float,
+    converting_leads: int | None,
+    digits: int,
+    *,
+    of_difference: bool,
 ) -> str:
+    """The interval, with a decimal more where an end beside zero would be rounded to zero."""
     low, high = entry["low"], entry["high"]
     few = converting_leads is not None and converting_leads < FEW_CONVERTERS
     if low is None or high is None or (few and round(low) == round(high)):
         return "too few converters for an interval"
-    verdict = ", which includes no difference" if of_difference and low <= 0 <= high else ""
-    return f"{100 * confidence:.4g} % interval {low:,.0f} to {high:,.0f}{verdict}"
+    verdict = ""
+    if of_difference and low <= 0 <= high:
+        verdict = ", which includes no difference"
+    elif of_difference:
+        nearest = low if low > 0 else high
+        digits = next((more for more in (digits, digits + 1) if round(nearest, more)), digits)
+        verdict = "" if round(nearest, digits) else ", which all but includes no difference"
+    ends = f"{_short(low, digits)} to {_short(high, digits)}"
+    return f"{100 * confidence:.4g} % interval {ends}{verdict}"
+
+
+def _short(number: float, digits: int) -> str:
+    """A number without a sign before zero, and without decimals that are zero.
+
+    >>> _short(-0.3, 0), _short(3.04, 1), _short(1234.56, 1)
+    ('0', '3', '1,234.6')
+    """
+    text = f"{round(number, digits) + 0.0:,.{digits}f}"
+    return text.removesuffix(".0")

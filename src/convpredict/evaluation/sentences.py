@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 Entry = dict[str, float | None]
@@ -11,6 +12,9 @@ FEW_CONVERTERS = 20
 
 CALIBRATED = (0.8, 1.25)
 """Only an interval of predicted over observed inside this tells that a model is calibrated."""
+
+MANY_MEANS_ABOVE = 0.05
+"""Where more of the leads have a mean above their own interval, it is said."""
 
 
 def state_comparison(metrics: dict[str, Any], *, part: str = "test", share: float = 0.05) -> list[str]:
@@ -127,7 +131,7 @@ def state_further(metrics: dict[str, Any]) -> list[str]:
     if len(horizons) > 1:
         sentences += [_horizon_sentence(name, found, level) for name, found in horizons.items()]
     if metrics.get("value"):
-        sentences += _value_sentences(metrics["value"]["expected_value"], level)
+        sentences += state_value(metrics["value"], confidence=metrics["test"]["interval"]["confidence"])
     if "leakage" in metrics:
         sentences.append(_hindsight_sentence(metrics["leakage"]))
     return sentences
@@ -144,29 +148,77 @@ def _horizon_sentence(name: str, found: dict[str, Any] | None, level: str) -> st
     return f"Within {name}, {leads:,} convert: {', '.join(shown)}, {level} intervals."
 
 
-def _value_sentences(expected: dict[str, Any], level: str) -> list[str]:
-    ratio, own, same = (
-        expected["model"]["total_ratio"],
-        expected["model"]["normalised_gini"],
-        expected["same_value"]["normalised_gini"],
+def state_value(value: dict[str, Any], *, confidence: float = 0.95) -> list[str]:
+    """Sentences on expected revenue: its total, its ranking, and means that lie above their own interval.
+
+    ``value`` is the result of :func:`.value_judgement.judge_value`.
+
+    >>> entry = lambda value, low, high: {"value": value, "low": low, "high": high}
+    >>> gini = {"normalised_gini": entry(.2, -.2, .6)}
+    >>> print(*state_value({"mean_above_interval": 1.0, "expected_value": {
+    ...     "model": {"total_ratio": entry(2.79, 1.69, 6.22), **gini}, "same_value": gini}}), sep="\\n")
+    Expected revenue: 2.79 (1.69 to 6.22) times what came [95 % interval].
+    The value model adds nothing: with one value for all, leads rank as well by revenue (0.200).
+    A few customers bring most of the revenue: for 100 % of the leads the mean lies above the interval that most \
+single customers stay in. Add up means for a total; of one customer expect what the interval says.
+    """
+    level = f"{100 * confidence:.4g} %"
+    expected = value.get("expected_value") or {}
+    sentences = []
+    if "total_ratio" in expected.get("model", {}):
+        sentences.append(_revenue_sentence(expected["model"]["total_ratio"], level))
+        if expected["model"]["total_ratio"]["value"] is None:
+            return sentences
+    ranking = _revenue_ranking(expected, level)
+    above = value.get("mean_above_interval") or 0.0
+    if above > MANY_MEANS_ABOVE:
+        ranking.append(
+            f"A few customers bring most of the revenue: for {100 * above:.0f} % of the leads the mean lies above the "
+            "interval that most single customers stay in. Add up means for a total; of one customer expect what the "
+            "interval says."
+        )
+    return sentences + ranking
+
+
+def value_adds_nothing(expected: dict[str, Any]) -> bool:
+    """Whether one value for all ranks leads by revenue as well as the value model, to three decimals."""
+    own, same = (
+        expected.get(name, {}).get("normalised_gini", {}).get("value") for name in ("model", "same_value")
     )
+    return own is not None and same is not None and f"{own:.3f}" == f"{same:.3f}"
+
+
+def revenue_is_open(value: Mapping[str, Any] | None) -> bool:
+    """Whether some value windows had not ended at the end of the data, or nothing is known of them.
+
+    >>> revenue_is_open({"value": {"complete_share": 1.0}}), revenue_is_open(None)
+    (False, True)
+    """
+    parts = ((value or {}).get(name) or {} for name in ("value", "expected_value"))
+    known = [part["complete_share"] for part in parts if part.get("complete_share") is not None]
+    return not known or known[0] < 1
+
+
+def _revenue_sentence(ratio: Entry, level: str) -> str:
     if ratio["value"] is None:
-        return ["Expected revenue: cannot be judged, because no revenue came."]
+        return "Expected revenue: cannot be judged, because no revenue came."
     ends = f" [{level} interval]" if ratio["low"] is not None else ", with too few converters for an interval"
-    sentences = [f"Expected revenue: {_with_interval(ratio, 2)} times what came{ends}."]
-    if own["value"] is None or same["value"] is None:
-        return sentences
-    first, second = f"{own['value']:.3f}", f"{same['value']:.3f}"
-    if first == second:
-        text = (
-            f"The value model adds nothing: with one value for all, leads rank as well by revenue ({first})."
-        )
-    else:
-        text = (
-            f"Ranking by revenue (normalised Gini): {_with_interval(own, 3)} with the value model, "
-            f"{_with_interval(same, 3)} with one value for all [{level} intervals]."
-        )
-    return [*sentences, text]
+    return f"Expected revenue: {_with_interval(ratio, 2)} times what came{ends}."
+
+
+def _revenue_ranking(expected: dict[str, Any], level: str) -> list[str]:
+    own, same = (expected.get(name, {}).get("normalised_gini") for name in ("model", "same_value"))
+    if own is None or same is None or own["value"] is None or same["value"] is None:
+        return []
+    if value_adds_nothing(expected):
+        return [
+            "The value model adds nothing: with one value for all, leads rank as well by revenue "
+            f"({own['value']:.3f})."
+        ]
+    return [
+        f"Ranking by revenue (normalised Gini): {_with_interval(own, 3)} with the value model, "
+        f"{_with_interval(same, 3)} with one value for all [{level} intervals]."
+    ]
 
 
 def _hindsight_sentence(counts: dict[str, int]) -> str:

@@ -61,6 +61,9 @@ def judge_value(
         has one value for all, ``one_value_for_all`` is True and the metrics that rank are None.
     ``deciles``
         rows, predicted and actual total by decile of the expected value, the highest first.
+    ``mean_above_interval``
+        share of the test observations whose value, a mean, lies above its own interval: so it does where a few
+        customers bring most of the revenue.
 
     With ``outcome: purchase`` the value is the expected value, of all rows, whatever their ``probability``:
     ``value`` is None, ``converted_rows`` are those who bought within the value horizon, and the coverage stands
@@ -98,6 +101,7 @@ def judge_value(
             name: column.tolist() for name, column in decile_table(revenue, expected["model"]).items()
         },
         "value": None,
+        "mean_above_interval": float(np.mean(value > high)),
     }
     if customers:
         rows = np.ones(len(part))

@@ -40,7 +40,7 @@ def value_view(inputs: ReportInputs) -> View | None:
     for name, title in (("expected_value", "All observations"), ("value", "Converted leads alone")):
         found = inputs.value.get(name)
         if found:
-            view["tables"].append({"title": title, **_value_table(found)})
+            view["tables"].append({"title": title, **_value_table(found, inputs.currency)})
     for found, who in (
         (alone, "converted leads"),
         (inputs.value.get("expected_value") or {}, "observations"),
@@ -73,29 +73,33 @@ METRIC_TITLES = {
     "coverage": "Coverage of the interval",
     "mean_width": "Mean width of the interval",
 }
+AMOUNTS = ("rmse", "mae", "mean_width")
 VALUE_TITLES = {"model": "model", "same_value": "one value for all", "zero": "nothing"}
 
 
-def _value_table(found: Mapping[str, Any]) -> View:
+def _value_table(found: Mapping[str, Any], currency: str) -> View:
     """Rows of metrics by who predicts; what has one figure only stands under the model.
 
     Where the model has one value for all, rows that nobody has a figure for are left out.
     """
     who = [name for name, entries in found.items() if isinstance(entries, Mapping)]
+    amounts = [found[each].get(name) for each in who for name in AMOUNTS] + [
+        found.get(name) for name in AMOUNTS
+    ]
+    digits = 0 if max((each for each in amounts if is_known(each)), default=0.0) >= 100 else 2
     names = dict.fromkeys(name for each in who for name in found[each])
     rows = [
         {
-            "title": METRIC_TITLES.get(name, _title(name)),
-            "cells": [_value_cell(found[each].get(name)) for each in who],
+            "title": _value_title(name, currency),
+            "cells": [_value_cell(name, found[each].get(name), digits) for each in who],
         }
         for name in names
         if not found.get("one_value_for_all") or any(_has_figure(found[each].get(name)) for each in who)
     ]
     for name, figure in found.items():
         if name not in who and is_known(figure) and name not in ("complete_share", "one_value_for_all"):
-            rows.append(
-                {"title": _title(name), "cells": [_value_cell(figure)] + [_value_cell(None)] * (len(who) - 1)}
-            )
+            cells = [_value_cell(name, each, digits) for each in (figure, *[None] * (len(who) - 1))]
+            rows.append({"title": _value_title(name, currency), "cells": cells})
     return {"head": [VALUE_TITLES.get(name, _title(name).lower()) for name in who], "rows": rows}
 
 
@@ -103,12 +107,20 @@ def _has_figure(entry: Any) -> bool:
     return (entry.get("value") if isinstance(entry, Mapping) else entry) is not None
 
 
-def _value_cell(entry: Any) -> dict[str, str]:
+def _value_title(name: str, currency: str) -> str:
+    title = METRIC_TITLES.get(name, _title(name))
+    if not currency or name not in AMOUNTS:
+        return title
+    words, arrow, _ = title.partition(" ↓")
+    return f"{words} ({currency}){arrow}"
+
+
+def _value_cell(name: str, entry: Any, digits: int) -> dict[str, str]:
+    """A figure; ``digits`` are those of amounts, so that one table rounds all of them alike."""
     whole = entry if isinstance(entry, Mapping) else {"value": entry}
-    value: Any = whole.get("value")
-    if value is None:
+    if whole.get("value") is None:
         return {"value": "–", "interval": ""}
-    return entry_text(whole, 0 if abs(value) >= 100 else 3)
+    return entry_text(whole, digits if name in AMOUNTS else 3)
 
 
 def horizons_view(inputs: ReportInputs) -> View | None:

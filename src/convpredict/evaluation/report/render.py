@@ -35,7 +35,7 @@ def render_report(inputs: ReportInputs) -> str:
         "style": Markup(style),
         "script": Markup(script),
         "policy": content_policy(style, script),
-        "answer": sections.answer_view(inputs, calls),
+        "answer": sections.answer_view(inputs, calls, sections.expected_revenue_of(curve, start)),
         "calibration": sections.calibration_view(inputs),
         "gain": sections.gain_view(inputs),
         "capacity": sections.capacity_view(inputs, curve, start),

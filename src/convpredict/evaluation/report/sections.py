@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..calls import state_calls, weekly_lists
+from ..calls import digits_of, state_called_revenue, state_calls, weekly_lists
 from ..capacity import CapacityCurve, capacity_curve
 from ..segment_quality import FEWEST_POSITIVES, gain_with_interval, quality_by_segment
 from ..segments import calibration_by_month, calibration_by_score
-from ..sentences import percent_of_name, state_comparison
+from ..sentences import percent_of_name, revenue_is_open, state_comparison, state_value
 from ..tables import BEST, TITLES
 from . import charts
 from .inputs import ReportInputs
@@ -26,7 +26,7 @@ from .numbers import (
     percent,
     percent_brackets,
 )
-from .verdicts import judge_calibration, judge_comparison, judge_leakage, key_figures
+from .verdicts import judge_calibration, judge_comparison, judge_leakage, judge_value_badge, key_figures
 
 View = dict[str, Any]
 FINE = {"log_loss", "brier", "smooth_calibration_error", "binned_calibration_error"}
@@ -34,14 +34,35 @@ BETTER = {"↓": "lower is better", "↑": "higher is better", "→ 1": "best at
 SHARES = "captured_top_"
 
 
-def answer_view(inputs: ReportInputs, calls: dict[str, Any] | None) -> View:
-    """The answer first: the one sentence, what it rests on, the verdicts, and what was judged."""
+def answer_view(
+    inputs: ReportInputs, calls: dict[str, Any] | None, expected_revenue: float | None = None
+) -> View:
+    """The answer first: the one sentence, what it rests on, the verdicts, and what was judged.
+
+    ``expected_revenue``: what the model expects, per quarter, of the leads on the lists of ``calls``.
+    """
     judged = inputs.judged
     sentences = state_comparison(dict(inputs.metrics), part=inputs.part)
     counts = judged["counts"]
     head = sentences[min(1, len(sentences) - 1)]
     if calls is not None:
         head = state_calls(calls, confidence=inputs.confidence, converting_leads=counts["converting_leads"])
+    if inputs.value:
+        sentences += state_value(dict(inputs.value), confidence=inputs.confidence)
+    if calls is not None and "amount" in calls:
+        sentences.append(
+            state_called_revenue(
+                calls,
+                expected=expected_revenue,
+                so_far=revenue_is_open(inputs.value),
+                currency=inputs.currency,
+                confidence=inputs.confidence,
+                converting_leads=counts["converting_leads"],
+            )
+        )
+    verdicts = [judge_calibration(judged), judge_comparison(judged, calls)]
+    verdicts += [badge] if inputs.value and (badge := judge_value_badge(inputs.value, judged)) else []
+    verdicts.append(judge_leakage(inputs.leakage))
     manifest = inputs.manifest or {}
     facts = [
         ("Horizon", inputs.horizon_text),
@@ -59,7 +80,7 @@ def answer_view(inputs: ReportInputs, calls: dict[str, Any] | None) -> View:
         "headline": head,
         "horizon": inputs.horizon_text,
         "sentences": [sentence for sentence in sentences if sentence != head],
-        "verdicts": [judge_calibration(judged), judge_comparison(judged), judge_leakage(inputs.leakage)],
+        "verdicts": verdicts,
         "figures": key_figures(judged),
         "facts": facts,
     }
@@ -202,11 +223,18 @@ def calls_of(curve: CapacityCurve, row: int) -> dict[str, Any] | None:
     return {"calls_per_week": float(at["per_week"]), "conversions": entries}
 
 
+def expected_revenue_of(curve: CapacityCurve, row: int) -> float | None:
+    """What the model expects per quarter of the leads on its lists, at one capacity; None without a value model."""
+    name = "model_expected_revenue"
+    return float(curve.table[name].iloc[row]) if name in curve.table else None
+
+
 def capacity_view(inputs: ReportInputs, curve: CapacityCurve, start: int) -> View:
     """The slider's data, its chart, and a table of some capacities for print and without scripts."""
     table = curve.table
     who = ["model"] + (["scorecard"] if inputs.points is not None else [])
     data: View = {"start": start, "who": who, "currency": inputs.currency, "columns": {}}
+    data["so_far"] = revenue_is_open(inputs.value)
     for name in table:
         digits = 5 if name in ("share", "model_precision", "scorecard_precision") else 4
         values = table[name].to_numpy(np.float64)
@@ -226,9 +254,10 @@ def capacity_view(inputs: ReportInputs, curve: CapacityCurve, start: int) -> Vie
     for k in picked:
         at = table.iloc[k]
         row = [_calls_text(at["per_week"]), percent(at["share"], 2)]
+        digits = digits_of({name: {"value": at[f"{name}_conversions"]} for name in who})
         for name in who:
-            row.append(decimal(at[f"{name}_conversions"], 1))
-            row.append(brackets(at[f"{name}_conversions_low"], at[f"{name}_conversions_high"], 0))
+            row.append(decimal(at[f"{name}_conversions"], digits))
+            row.append(brackets(at[f"{name}_conversions_low"], at[f"{name}_conversions_high"], digits))
         found = at["model_conversions"]
         row += [decimal(at["model_expected"], 1), count(at["calls"] / found) if found > 0 else "–"]
         if "model_expected_revenue" in table:

@@ -7,10 +7,14 @@
   }
   function count(value) { return Math.abs(value) < 9.95 ? fixed(value, 1) : whole(value); }
   function share(value) { return fixed(100 * value, 100 * value < 9.95 ? 1 : 0) + narrow + "%"; }
-  function ends(low, high, signed) {
+  function rounded(value, digits) { return Number(value.toFixed(digits)); }
+  function told(value, digits, signed) {
+    var short = rounded(value, digits) || 0;
+    return (signed && short > 0 ? "+" : "") + fixed(short, digits).replace("-", "\u2212");
+  }
+  function ends(low, high, digits, signed) {
     if (low === null || high === null) { return "too few for an interval"; }
-    function sign(value) { return (signed && value > 0.5 ? "+" : "") + whole(value).replace("-", "\u2212").replace(/^\u22120$/, "0"); }
-    return "[" + sign(low) + ", " + sign(high) + "]";
+    return "[" + told(low, digits, signed) + ", " + told(high, digits, signed) + "]";
   }
   function calls(value) { return value < 10 && value !== Math.round(value) ? fixed(value, 1) : whole(value); }
 
@@ -33,27 +37,28 @@
       var perWeek = calls(at("per_week"));
       set("capacity-calls", perWeek + " calls a week");
       set("capacity-share", share(at("share")) + " of the list; " + whole(at("calls")) + " calls a quarter");
+      var most = Math.max.apply(null, data.who.map(function (who) { return at(who + "_conversions"); }));
+      var digits = most < 9.95 ? 1 : 0;
       data.who.forEach(function (who) {
-        set(who + "-found", count(at(who + "_conversions")));
-        set(who + "-found-ends", ends(at(who + "_conversions_low"), at(who + "_conversions_high")));
+        set(who + "-found", told(at(who + "_conversions"), digits));
+        set(who + "-found-ends", ends(at(who + "_conversions_low"), at(who + "_conversions_high"), digits));
         set(who + "-expected", count(at(who + "_expected")));
         set(who + "-precision", share(at(who + "_precision")));
         var found = at(who + "_conversions");
         set(who + "-calls-each", found > 0 ? count(at("calls") / found) + " calls for each" : "none found");
         if (at(who + "_expected_revenue") !== null) { set(who + "-revenue", money(at(who + "_expected_revenue"))); }
-        if (at(who + "_revenue") !== null) { set(who + "-brought", "brought " + money(at(who + "_revenue")) + " so far"); }
+        if (at(who + "_revenue") !== null) { set(who + "-brought", "brought " + money(at(who + "_revenue")) + (data.so_far ? " so far" : "")); }
       });
       if (at("gain") !== null) {
-        var gain = at("gain");
-        var text = count(gain).replace("-", "\u2212").replace(/^\u22120\.0$/, "0.0");
-        set("gain-found", (gain >= 0.05 ? "+" : "") + text);
-        set("gain-ends", ends(at("gain_low"), at("gain_high"), true));
+        var gain = rounded(at("model_conversions"), digits) - rounded(at("scorecard_conversions"), digits);
+        set("gain-found", told(gain, digits, true));
+        set("gain-ends", ends(at("gain_low"), at("gain_high"), digits, true));
       }
       marker.setAttribute("transform", "translate(" + places[k] + " 0)");
       var holder = marker.ownerSVGElement.parentElement;
       var drawn = holder.scrollWidth / marker.ownerSVGElement.viewBox.baseVal.width;
       holder.scrollLeft = Number(places[k]) * drawn - holder.clientWidth / 2;
-      slider.setAttribute("aria-valuetext", perWeek + " calls a week, " + count(at("model_conversions")) +
+      slider.setAttribute("aria-valuetext", perWeek + " calls a week, " + told(at("model_conversions"), digits) +
         " conversions per quarter");
     };
     slider.addEventListener("input", show);

@@ -96,18 +96,18 @@ def compare(run: Path) -> tuple[dict[str, Any], list[str]]:
 
 def _state(metrics: dict[str, Any]) -> list[str]:
     """All that the metrics of a run support, in sentences."""
-    from ..evaluation.calls import state_calls
-    from ..evaluation.sentences import state_comparison, state_further
+    from ..evaluation.calls import state_called_revenue, state_calls
+    from ..evaluation.sentences import revenue_is_open, state_comparison, state_further
 
     sentences = state_comparison(metrics)
-    if "calls" in metrics:
-        test = metrics["test"]
+    calls, test = metrics.get("calls", {}), metrics["test"]
+    confidence, leads = test["interval"]["confidence"], test["counts"]["converting_leads"]
+    if calls:
+        sentences.append(state_calls(calls, confidence=confidence, converting_leads=leads))
+    if "amount" in calls:
+        so_far = revenue_is_open(metrics.get("value"))
         sentences.append(
-            state_calls(
-                metrics["calls"],
-                confidence=test["interval"]["confidence"],
-                converting_leads=test["counts"]["converting_leads"],
-            )
+            state_called_revenue(calls, so_far=so_far, confidence=confidence, converting_leads=leads)
         )
     return [*sentences, *state_further(metrics)]
 
@@ -318,6 +318,7 @@ def _judge(
         seen["cutoff"],
         horizon_days=training_set.horizons[0].days,
         calls_per_week=settings.evaluation.calls_per_week,
+        amount=training_set.part("test")["revenue"] if bundle.value is not None else None,
         resamples=settings.evaluation.resamples,
         confidence=settings.evaluation.confidence,
         seed=settings.evaluation.seed,

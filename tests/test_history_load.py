@@ -560,6 +560,18 @@ def test_columns_with_the_same_name_are_told_apart(tmp_path: Path) -> None:
     assert "sources.l: 'X' (column 4) is read as 'X_1'" in history.report.warnings
 
 
+def test_a_column_that_is_known_to_come_twice_is_not_told(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("lead_id,created_at,x,x,y,y\na,2024-01-01,1,2,3,4\n")
+    source = {"file": "l.csv", "repeated_columns": ["x"]}
+    config = project({"l": source}, leads={"source": "l", "attributes": {"x": "number"}})
+    history = load_history(config, tmp_path)
+    assert history.leads["x"].to_pylist() == [1.0]
+    assert history.report is not None
+    assert [told for told in history.report.warnings if "is read as" in told] == [
+        "sources.l: 'y' (column 6) is read as 'y_1'"
+    ]
+
+
 def test_the_school_crm_mapping_survives_times_that_cannot_be_read(tmp_path: Path) -> None:
     tables = {
         "contacts": ["Id,Created Time", "c1,01.03.2024 10:00", "c2,02.03.2024 10:00"],

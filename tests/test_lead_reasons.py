@@ -168,3 +168,16 @@ def test_the_list_for_people_shows_the_main_reason(history, bundle) -> None:
     assert max(len(line) for line in shown.splitlines()) <= 110
     assert all(text in shown for text in ("expected", "1,234", "99.50", "1,000,000"))
     assert "nan" not in shown.split()
+
+
+def test_the_list_for_people_has_no_column_of_grades_that_nobody_has(history, bundle) -> None:
+    scores = score_open_leads(history, bundle, as_of=AS_OF)
+    n = scores.table.num_rows
+    for grades, there in ((["none"] * n, False), (["none"] * (n - 1) + ["hot"], True)):
+        table = scores.table.append_column("scorecard_points", pa.array([5.0] * n))
+        carded = dataclasses.replace(
+            scores, table=table.append_column("scorecard_grade", pa.array(grades, pa.string()))
+        )
+        names = [str(column.header) for column in hottest_table(carded, 3).columns]
+        assert "points" in names
+        assert ("grade" in names) is there

@@ -19,6 +19,7 @@ from convpredict.features.build import build_features
 from convpredict.features.feature_set import FeatureSet
 from convpredict.history.history import TIMESTAMP
 from convpredict.models.scorecard import Scorecard
+from convpredict.workflows.data import check_data
 from factories import day, make_history
 
 CARD = """
@@ -226,3 +227,18 @@ def test_an_unbound_card_says_so():
         Scorecard.from_yaml(CARD).points(pd.DataFrame({"a": [1]}))
     with pytest.raises(ConfigError, match="no rules"):
         Scorecard().declarations()
+
+
+def test_check_tells_of_a_rule_for_a_kind_that_does_not_exist(tmp_path) -> None:
+    (tmp_path / "l.csv").write_text("lead_id,created_at\na,2024-01-01\n")
+    (tmp_path / "e.csv").write_text("lead_id,occurred_at,kind\na,2024-01-02,download\n")
+    config = tmp_path / "card.yaml"
+    config.write_text(
+        "name: card\ndata: .\nsources: {l: {file: l.csv}, e: {file: e.csv}}\n"
+        "history: {timezone: UTC, leads: {source: l}, interactions: {source: e}, known_until: '2024-06-01'}\n"
+        "observations: {cutoffs: {every: 7d}}\n"
+        "scorecard: {rules: [{kind: downlod, points: 5}, {kind: download, points: 5}]}\n"
+    )
+    told = [text for text in check_data(config, quarantine=tmp_path / "q").warnings if "downlod" in text]
+    assert len(told) == 1
+    assert "download" in told[0]

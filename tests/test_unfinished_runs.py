@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from convpredict.errors import BundleError, DataError
+from convpredict.errors import BundleError, BusyError, DataError
 from convpredict.models.bundle import write_bundle
+from convpredict.workflows.common import holding_results
 from convpredict.workflows.scoring import score
 from convpredict.workflows.training import train
 from test_bundle import make_bundle
@@ -70,3 +71,15 @@ def test_what_is_no_bundle_stops_training_before_it_begins(config: Path, tmp_pat
     with pytest.raises(BundleError, match="something else than a bundle"):
         train(config, out=tmp_path / "run", track=False)
     assert (tmp_path / "run" / "bundle" / "notes.txt").read_text() == "x"
+
+
+def test_a_second_training_into_the_same_folder_is_refused_and_touches_nothing(
+    config: Path, finished: Path
+) -> None:
+    with holding_results(finished), pytest.raises(BusyError, match="another training writes into") as refused:
+        train(config, out=finished, track=False)
+    assert refused.value.exit_code == 8
+    assert (finished / "metrics.json").is_file()
+    assert (finished / "bundle").is_dir()
+    with pytest.raises(DataError, match=r"leads\.csv|events\.csv"):  # the folder is free again
+        train(config, out=finished, track=False)

@@ -17,6 +17,7 @@ from convpredict.config.history import SimulatorConfig
 from convpredict.config.load import Project, load_project, parse_project
 from convpredict.config.training import ObservationsConfig
 from convpredict.errors import ConfigError, DataError
+from convpredict.features.cross_lead import snapshot_cross_lead
 from convpredict.features.time_rule import MICROSECONDS_PER_DAY
 from convpredict.history.history import History
 from convpredict.history.load import load_history
@@ -26,6 +27,9 @@ from convpredict.scoring.forget.forgotten import Forgotten
 from convpredict.scoring.nightly.score import observe
 from convpredict.scoring.nights import Stretch, score_nights
 from convpredict.scoring.scores import score_open_leads
+from convpredict.tracking.mlflow_pyfunc import PythonModelContext
+from convpredict.tracking.model_directory import verify_model_directory, write_model_directory
+from convpredict.tracking.pyfunc_model import LeadModel
 from convpredict.tracking.pyfunc_schema import example_of
 from convpredict.tracking.raw_rows import check_ages
 from convpredict.training.as_of import history_as_of
@@ -263,3 +267,19 @@ def test_a_backtest_names_the_option_that_is_no_duration(case: Case, tmp_path: P
         ConfigError, match=f"--{option.replace('_', '-')}: a duration must be .* got 'weekly'"
     ):
         backtest(case.config, tmp_path / "out", **{option: "weekly"})
+
+
+def test_the_mlflow_model_refuses_a_raw_lead_of_another_age_unless_asked(case: Case, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    rates = snapshot_cross_lead(case.history, case.bundle.feature_set, TRAINED)
+    write_model_directory(folder, case.bundle, cross_lead=rates)
+    model = LeadModel()
+    of_mlflow: Any = PythonModelContext
+    model.load_context(of_mlflow({"bundle": str(verify_model_directory(folder))}, {}))
+    lead = example_of(case.bundle, str(rates["as_of"]))
+    assert len(model.predict(None, lead)) == 1
+    old = lead.assign(created_at="2025-01-01T00:00:00Z")
+    with pytest.raises(DataError, match=r"^row 2: the lead is 243 days old at its cutoff"):
+        model.predict(None, pd.concat([lead, old], ignore_index=True))
+    scored = model.predict(None, pd.concat([lead, old], ignore_index=True), {"allow_untrained_ages": True})
+    assert scored["p_convert_30d"].notna().all()

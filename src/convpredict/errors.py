@@ -53,7 +53,7 @@ class GateError(ConvpredictError):
 
 
 class BusyError(ConvpredictError):
-    """Another run of the same name is at work (exit code 8)."""
+    """Another run is at work in the same folder (exit code 8)."""
 
     exit_code = 8
 

@@ -78,12 +78,17 @@ later of the two (so that nothing is known too early). Both are counted.
 
 
 class FileSource(Strict):
-    """A Parquet or CSV file (``.gz`` allowed, globs allowed); CSV columns are read as text, so no id loses digits."""
+    """A Parquet or CSV file (``.gz`` allowed, globs allowed); CSV columns are read as text, so no id loses digits.
+
+    ``repeated_columns``: names that the header is known to hold more than once; the first is read under its name, and
+    nothing is said of the others (``name_1`` and so on).
+    """
 
     file: str
     format: Literal["csv", "parquet"] | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     encoding: str = "utf-8"
+    repeated_columns: tuple[str, ...] = ()
 
 
 class DuckdbSource(Strict):

@@ -46,17 +46,19 @@ def read_csv_files(
     label: str,
     delimiter: str | None = None,
     encoding: str = "utf-8",
+    repeated: Sequence[str] = (),
 ) -> CsvContent:
     """Create the DuckDB table ``target`` from CSV files with the same header; every column is text, '' where
     empty.
 
-    ``label`` names the configuration key in messages. Raises :class:`DataError` for empty, damaged or
-    wrongly encoded files and :class:`ConfigError` for an unknown encoding.
+    ``repeated`` are columns that may come more than once: their namesakes get a number without a word. ``label``
+    names the configuration key in messages. Raises :class:`DataError` for empty, damaged or wrongly encoded files and
+    :class:`ConfigError` for an unknown encoding.
     """
     content: CsvContent | None = None
     for path in files:
         header, skip, used = _read_header(path, delimiter, encoding, label)
-        names, renamed = _unique(header)
+        names, renamed = _unique(header, repeated)
         if content is None:
             content = CsvContent(tuple(names), renamed=renamed)
             columns = ", ".join(f"{quoted(name)} VARCHAR" for name in names)
@@ -199,8 +201,11 @@ def _read_header(path: Path, delimiter: str | None, encoding: str, label: str) -
     return header, lines, used
 
 
-def _unique(header: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Names that differ by more than their case, as DuckDB needs them; later namesakes get a number."""
+def _unique(header: Sequence[str], repeated: Sequence[str] = ()) -> tuple[list[str], tuple[str, ...]]:
+    """Names that differ by more than their case, as DuckDB needs them; later namesakes get a number.
+
+    Second comes what to tell of them, which is nothing of ``repeated`` names.
+    """
     names: list[str] = []
     taken: set[str] = set()
     renamed: list[str] = []
@@ -210,7 +215,7 @@ def _unique(header: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
         while name.lower() in taken:
             number += 1
             name = f"{base}_{number}"
-        if name != original:
+        if name != original and original not in repeated:
             renamed.append(f"'{original}' (column {position + 1}) is read as '{name}'")
         taken.add(name.lower())
         names.append(name)

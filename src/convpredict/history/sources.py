@@ -78,7 +78,13 @@ def open_source(
         raw = _open_parquet(connection, target, files, label, origin)
         return OpenedSource(raw, digest, watched=watched)
     content = read_csv_files(
-        connection, target, files, label=label, delimiter=source.delimiter, encoding=source.encoding
+        connection,
+        target,
+        files,
+        label=label,
+        delimiter=source.delimiter,
+        encoding=source.encoding,
+        repeated=source.repeated_columns,
     )
     skipped = [row - position for position, (_, row, _) in enumerate(content.malformed)]
     row = "rowid + 1" if not skipped else f"rowid + 1 + len(list_filter({skipped}, lambda k: k <= rowid + 1))"

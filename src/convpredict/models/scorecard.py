@@ -27,6 +27,9 @@ from .calibration import Floats, SigmoidCalibrator
 from .inputs import Table, check_labels, check_rows
 from .scorecard_terms import Term, bind_rule, declaration_of, rule_to_dict, unknown_words, whole
 
+NO_GRADE = "none"
+"""The grade of points below all thresholds."""
+
 
 class Scorecard(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Points by hand-set rules, replayed point-in-time by the same features as the model, and a probability.
@@ -133,7 +136,7 @@ class Scorecard(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def grade(self, points: npt.ArrayLike) -> npt.NDArray[np.object_]:
         """The highest grade whose threshold the points reach; ``none`` below all of them."""
         value = np.asarray(points, dtype=np.float64)
-        grades = np.full(value.shape, "none", dtype=object)
+        grades = np.full(value.shape, NO_GRADE, dtype=object)
         thresholds = {} if self.config is None else self.config.thresholds
         for name, least in sorted(thresholds.items(), key=lambda item: item[1]):
             grades[value >= least] = name

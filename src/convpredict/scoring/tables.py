@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pyarrow.compute as pc
 from rich.markup import escape
 from rich.table import Table
 
+from ..models.scorecard import NO_GRADE
 from .scores import Scores
 
 
@@ -14,7 +16,8 @@ def hottest_table(scores: Scores, top: int) -> Table:
     """The ``top`` most likely leads as a table for a terminal: rank, lead, probability, expected value, points, grade,
     main reason.
 
-    The reason is the strongest one for the lead; where there is none, the strongest against it, in brackets.
+    Grades are there if any lead of the list has one. The reason is the strongest one for the lead; where there is
+    none, the strongest against it, in brackets.
     """
     shown = scores.table.slice(0, top)
     horizon = scores.probability_column.removeprefix("p_convert_")
@@ -28,6 +31,8 @@ def hottest_table(scores: Scores, top: int) -> Table:
     with_points = "scorecard_points" in shown.column_names
     if with_points:
         table.add_column("points", justify="right")
+    with_grades = with_points and pc.any(pc.not_equal(scores.table["scorecard_grade"], NO_GRADE)).as_py()
+    if with_grades:
         table.add_column("grade")
     with_reasons = "reasons_for" in shown.column_names
     if with_reasons:
@@ -37,7 +42,9 @@ def hottest_table(scores: Scores, top: int) -> Table:
         if with_value:
             cells.append(_amount(row["expected_value"]))
         if with_points:
-            cells += [f"{row['scorecard_points']:.0f}", row["scorecard_grade"]]
+            cells.append(f"{row['scorecard_points']:.0f}")
+        if with_grades:
+            cells.append(row["scorecard_grade"])
         if with_reasons:
             cells.append(_main_reason(row["reasons_for"], row["reasons_against"]))
         table.add_row(*cells)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from inspect import signature
@@ -11,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from ..config.load import Project, load_project
-from ..errors import DataError
+from ..errors import BusyError, DataError
 
 if TYPE_CHECKING:
     from ..history.history import History
@@ -84,6 +87,38 @@ def note_results(project: Project, folder: Path, *, tracked: bool) -> str | None
             "of these results; give it their folder with --also"
         )
     return None
+
+
+@contextmanager
+def holding_results(folder: Path) -> Iterator[None]:
+    """Hold a results folder for the length of a ``with`` block, so that no second run writes into it as well.
+
+    The kernel's lock (``flock``) is on the folder itself, so it leaves no file, and goes with its process. Where the
+    file system has no locks, nothing is held. Raises BusyError where another run holds the folder.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, holding_results(Path(folder)):
+    ...     with holding_results(Path(folder)):
+    ...         pass
+    Traceback (most recent call last):
+    ...
+    convpredict.errors.BusyError: ...
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise BusyError(
+            f"another training writes into '{folder}', and two at once would mix their results; wait until it has "
+            "ended, or name another folder with --out"
+        ) from None
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def keeping_forget_out(command: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,14 +57,23 @@ def check_data(
     quarantine: Path | None = None,
     progress: StepProgress = silent,
 ) -> ValidationReport:
-    """Read and validate the history that a configuration declares; broken rows go to the folder ``quarantine``."""
+    """Read and validate the history that a configuration declares; broken rows go to the folder ``quarantine``.
+
+    What a scorecard's rules name and the history does not hold is among the report's warnings.
+    """
     from ..config.against_history import check_against_history
+    from ..models.scorecard import Scorecard
 
     project = load_project(config, data=data, overrides=overrides)
     progress("reading", 0.0)
     history = read_history(project, quarantine=quarantine)
     check_against_history(project.config, history)
-    return report_of(history)
+    report = report_of(history)
+    if project.config.scorecard is None:
+        return report
+    return replace(
+        report, warnings=(*report.warnings, *Scorecard(project.config.scorecard).warnings(history))
+    )
 
 
 @keeping_forget_out("features")

@@ -12,6 +12,7 @@ from ..config.load import Project, load_project
 from ..errors import ConvpredictError, DataError, RegistryError
 from .common import (
     StepProgress,
+    holding_results,
     keeping_forget_out,
     new_run_id,
     note_results,
@@ -134,9 +135,23 @@ def train(
     ------
     RegistryError
         The model could not be registered; the results are whole all the same.
+    BusyError
+        Another training writes into the same folder.
     LeakageError
         The data tells the outcome, and the configuration does not waive the finding; ``leakage.json`` has the whole.
     """
+    project = load_project(config, data=data, overrides=overrides)
+    run_id = new_run_id(project.config.name)
+    folder = out if out is not None else Path("runs") / run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    with holding_results(folder):
+        return _train_into(folder, run_id, project, track, progress)
+
+
+def _train_into(
+    folder: Path, run_id: str, project: Project, track: bool, progress: StepProgress
+) -> TrainingRun:
+    """Train, and write all results into a folder that nobody else writes into."""
     from ..config.against_history import check_against_history
     from ..models.bundle import write_bundle
     from ..models.bundle_files import remove_bundle
@@ -144,11 +159,7 @@ def train(
     from ..models.value_outliers import outlier_note
     from ..training.training_set import build_training_set
 
-    project = load_project(config, data=data, overrides=overrides)
     settings = project.config
-    run_id = new_run_id(settings.name)
-    folder = out if out is not None else Path("runs") / run_id
-    folder.mkdir(parents=True, exist_ok=True)
     for former in ("metrics.json", "report.html", "leakage.json", "tracked.json"):
         (folder / former).unlink(missing_ok=True)
     remove_bundle(folder / "bundle")

@@ -26,7 +26,7 @@ from convpredict.models.bundle import Bundle
 from convpredict.models.contributions import Contributions, Explainer
 from convpredict.models.conversion import ConversionModel
 from convpredict.models.reason_facts import Fact, Row, fact_of
-from convpredict.models.reason_phrases import LOCALES, LONGEST, Phrases, catalogue, shorten
+from convpredict.models.reason_phrases import LOCALES, LONGEST, Phrases, catalogue, common_words, shorten
 from convpredict.models.reasons import SMALLEST, concept_importance, explain_leads
 from every_family import every_family_set
 
@@ -91,6 +91,9 @@ def test_catalogues_have_the_same_messages_and_placeholders(locale) -> None:
         if key in ("any", "other_kind", "raw_kind", "with_value", "with_other_value"):
             free = set()
         noun = {"one", "other"}
+        if key == "nth_n":  # the fourth last is told as "the one with three after it" in Dutch
+            assert placeholders(other[key]) in ({"index"}, {"before"})
+            continue
         wanted, got = placeholders(message) - free - noun, placeholders(other[key]) - free - noun
         assert got == wanted, key
         assert bool(placeholders(message) & noun) == bool(placeholders(other[key]) & noun), key
@@ -132,9 +135,9 @@ def test_every_column_of_every_family_has_a_sentence_in_every_language(locale) -
     ("locale", "expected"),
     [
         ("en", "4 downloads in the last 7 days, the last one yesterday"),
-        ("de", "4 × „download“ in den letzten 7 Tagen, zuletzt gestern"),
-        ("nl", "4 × ‘download’ in de laatste 7 dagen, de laatste gisteren"),
-        ("sv", "4 × ”download” de senaste 7 dagarna, senast i går"),
+        ("de", "4 Downloads in den letzten 7 Tagen, zuletzt gestern"),
+        ("nl", "4 downloads in de laatste 7 dagen, de laatste gisteren"),
+        ("sv", "4 nedladdningar de senaste 7 dagarna, senast i går"),
     ],
 )
 def test_a_count_says_when_the_last_one_was(locale, expected) -> None:
@@ -197,13 +200,13 @@ def test_a_weighted_count_is_told_by_what_can_be_pictured() -> None:
     [
         ("attribute_source", "trade fair", "en", "source: trade fair"),
         ("attribute_source", "web_form", "en", "source: web form"),
-        ("attribute_source", "(other)", "de", "source: anderer Wert"),
-        ("attribute_source", None, "nl", "source: onbekend"),
+        ("attribute_source", "(other)", "de", "Quelle: anderer Wert"),
+        ("attribute_source", None, "nl", "bron: onbekend"),
         ("attribute_budget_eur", 12000.0, "de", "budget (EUR): 12.000"),
         ("attribute_budget_eur", float("nan"), "sv", "budget (EUR): okänt"),
         ("attribute_renewal_date", 12.0, "nl", "renewal date: 12 dagen geleden"),
         ("age", 45.9, "de", "seit 45 Tagen bekannt"),
-        ("age", 1.2, "sv", "känd sedan 1 dag"),
+        ("age", 1.2, "sv", "känd i 1 dag"),
         ("age", 0.2, "en", "known for less than a day"),
         ("sum_talk_seconds_30d", 3650.0, "en", "talk in the last 30 days: total 1 h 1 min"),
         ("mean_talk_seconds_30d", float("nan"), "de", "talk in den letzten 30 Tagen: kein Wert"),
@@ -232,6 +235,44 @@ def test_rates_stand_beside_the_average_where_they_speak_for_themselves() -> Non
     assert tell("rate_campaign", 0.0612, is_for=False, **known) == "campaign: spring"
     assert tell("rate_campaign", 0.0612, is_for=False, average=known["average"]) == rate
     assert "6,1% converteert binnen 30 dagen (gemiddeld 2,3%)" in tell("rate_campaign", 0.0612, "nl", **known)
+
+
+@pytest.mark.parametrize("locale", ["de", "nl", "sv"])
+def test_common_words_are_translated_and_the_users_come_first(locale) -> None:
+    words = common_words(locale)
+    assert list(words) == list(common_words("de"))
+    assert not [word for word in words.values() if not all(word)]
+    simulated = (
+        "call",
+        "download",
+        "meeting",
+        "webinar",
+        "page_visit",
+        "email_open",
+        "email_click",
+        "demo_request",
+    )
+    assert all(len(words[kind]) == 2 and isinstance(words[kind], tuple) for kind in simulated)
+    assert tell("count_1d__kind_page_visit", 2.0, locale).startswith(f"2 {words['page_visit'][1]} ")
+    own = {"page_visit": ("x", "xs")}
+    assert tell("count_1d__kind_page_visit", 2.0, locale, names=own).startswith("2 xs ")
+    assert Phrases(locale).amount("duration_seconds", 60.0) == "1 min"
+
+
+@pytest.mark.parametrize(
+    ("locale", "day", "fourth", "back"),
+    [
+        ("en", "in the last day", "4th last", "came back on 3 days"),
+        ("de", "am letzten Tag", "4.-letzte", "an 3 Tagen wiedergekommen"),
+        ("nl", "op de laatste dag", "op 3 na laatste", "op 3 dagen teruggekomen"),
+        ("sv", "den senaste dagen", "4:e senaste", "återkom vid 3 tillfällen"),
+    ],
+)
+def test_counted_words_read_well(locale, day, fourth, back) -> None:
+    phrases = Phrases(locale)
+    assert phrases.say("window_days", 1) == day
+    assert phrases.say("nth_n", index=4, before=3) == fourth
+    assert phrases.say("repeat_count", 3) == back
 
 
 def test_the_users_words_come_from_the_config() -> None:

@@ -18,7 +18,8 @@ class ReasonsConfig(Strict):
     """In which language reasons are told (English, German, Dutch, Swedish), how many for and against, and for whom.
 
     ``names`` gives your own words (kinds, attributes, values) in a language, as singular and plural or as one
-    form: ``{de: {download: [Download, Downloads], source: Quelle}}``. A word without an entry stays as it is.
+    form: ``{de: {roundtable: [Gesprächsrunde, Gesprächsrunden]}}``. A word without an entry stays as it is, but for
+    common kinds and attributes (call, download, source ...), which have built-in words.
     ``leads`` says whose scores are explained: ``all``, ``none``, or the share with the highest probability.
     """
 

@@ -196,7 +196,7 @@ def _last(fact: Fact) -> str:
     of, index = getattr(fact.column.declaration, "of", "kind"), fact.column.index or 1
     if not isinstance(fact.value, str) and of == "kind":
         return fact.say("none_ever") if index == 1 else fact.say("fewer", index)
-    nth = fact.say(f"nth_{index}" if index <= 3 else "nth_n", index=index)
+    nth = fact.say(f"nth_{index}" if index <= 3 else "nth_n", index=index, before=index - 1)
     value = _category(fact, of)
     if of == "kind":
         return fact.say("last_kind", nth=nth, value=value)

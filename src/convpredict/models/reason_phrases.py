@@ -33,16 +33,28 @@ def catalogue(locale: Locale) -> Mapping[str, Message]:
     return messages
 
 
+@cache
+def common_words(locale: Locale) -> Mapping[str, str | tuple[str, str]]:
+    """Words for kinds and attributes that many CRMs have, such as ``call`` or ``source``; none in English.
+
+    >>> common_words("de")["call"], common_words("nl")["source"]
+    (('Anruf', 'Anrufe'), 'bron')
+    """
+    text = files("convpredict.models").joinpath("reason_messages", "words.json").read_text("utf-8")
+    words: dict[str, str | list[str]] = json.loads(text).get(locale, {})
+    return {name: word if isinstance(word, str) else (word[0], word[1]) for name, word in words.items()}
+
+
 class Phrases:
     """Says things in one language.
 
     ``names`` gives the user's own words (kinds, attributes, values) in this language: singular and plural, or
-    one form. A word without one stays as it is.
+    one form; they come before :func:`common_words`. A word without one stays as it is.
 
     >>> Phrases("de", {"download": ("Download", "Downloads")}).things(2, "kind", "download")
     '2 Downloads'
-    >>> Phrases("de").things(2, "kind", "download")
-    '2 × „download“'
+    >>> Phrases("de").things(2, "kind", "download"), Phrases("de").things(2, "kind", "roundtable")
+    ('2 Downloads', '2 × „roundtable“')
     >>> Phrases("en").things(1234.5, "kind", "page_visit")
     '1,234 page visits'
     """
@@ -50,7 +62,7 @@ class Phrases:
     def __init__(self, locale: Locale, names: Names | None = None) -> None:
         self.locale = locale
         self._messages = catalogue(locale)
-        self._names = dict(names or {})
+        self._names = {**common_words(locale), **(names or {})}
 
     def say(self, key: str, n: float | None = None, **parts: object) -> str:
         """A message with its placeholders filled; ``n`` is a number that decides between one and other."""

@@ -145,6 +145,10 @@ def test_scores_of_doubtful_data_come_with_a_warning(project: Path, trained: Pat
     assert "No conversions are declared" in outcomes
     assert "! No conversions are declared" in run(*shared, *stale, "--top", "0", cwd=project).stdout
     assert json.loads(run(*shared, "--json", cwd=project).stdout)["warnings"] == []
+    german = run(
+        *shared, "--set", "reasons.locale=de", "--set", "reasons.leads=0.01", "--top", "0", cwd=project
+    )
+    assert "Note: Reasons are told in 'de' and reasons.names.de is empty" in " ".join(german.stdout.split())
 
 
 def test_scores_equal_the_test_predictions_of_the_same_night(project: Path, trained: Path) -> None:

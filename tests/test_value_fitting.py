@@ -74,6 +74,9 @@ def test_expected_values_are_judged_against_the_revenue_of_the_test_rows(learnt)
     assert total["low"] < total["value"] < total["high"]
     assert total["value"] * revenue == pytest.approx(sum(judged["deciles"]["predicted"]))
     assert judged["expected_value"]["zero"]["total_ratio"]["value"] == 0.0
+    high = value.predict_interval(training_set.X("test"))[1]
+    above = (value.predict(training_set.X("test")) > high).mean()
+    assert judged["mean_above_interval"] == above
     assert 0.0 <= judged["value"]["complete_share"] < 1.0
     assert "one_value_for_all" not in judged["value"]
     assert judged["value"]["model"]["normalised_gini"]["value"] is not None

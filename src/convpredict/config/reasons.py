@@ -27,3 +27,17 @@ class ReasonsConfig(Strict):
     top: Annotated[int, Field(ge=1, le=20)] = 3
     names: dict[Locale, Names] = Field(default_factory=dict)
     leads: Share = "all"
+
+    @property
+    def unnamed(self) -> str | None:
+        """What to tell where reasons are told in another language and no word of the user's is named in it.
+
+        >>> ReasonsConfig().unnamed, ReasonsConfig(locale="de", names={"de": {"fair": "Messe"}}).unnamed
+        (None, None)
+        """
+        if self.locale == "en" or self.leads == "none" or self.names.get(self.locale):
+            return None
+        return (
+            f"Reasons are told in '{self.locale}' and reasons.names.{self.locale} is empty: kinds, attributes and "
+            "values stay as the data spells them, but for a few common ones. Name yours there."
+        )

@@ -37,8 +37,10 @@ class Scores:
     the bundle's horizon, 1 is the most likely; ties by lead_id) and, where the bundle predicts values,
     expected_value with its _low and _high (P times value, value_low and value_high; of customers, with outcome
     purchase, these themselves), value, value_low and value_high (revenue given a conversion and the interval of one
-    lead's, in the currency of the data); where it has a scorecard, scorecard_points and scorecard_grade; where reasons
-    are wanted, reasons_for, reasons_against and reason_contributions (see models.reasons); most likely lead first.
+    lead's, in the currency of the data; where a few customers bring most of the revenue, the mean lies above that
+    interval: add up the means, expect of one lead what the interval says); where it has a scorecard,
+    scorecard_points and scorecard_grade; where reasons are wanted, reasons_for, reasons_against and
+    reason_contributions (see models.reasons); most likely lead first.
     ``excluded``: leads left out, by reason. ``age_doubt``: what to tell of leads whose age the model did not learn.
     """
 

@@ -44,6 +44,7 @@ class ScoringRun:
             for reason, count in self.summary["left_out"].items()
         )
         doubts = "".join(f"! {doubt}\n" for doubt in self.summary["warnings"])
+        doubts += "".join(f"Note: {note}\n" for note in self.summary["notes"])
         return (
             f"{self.summary['leads']:,} open leads scored as of {self.summary['as_of']}; "
             f"{self.summary['expected_conversions']:.1f} conversions expected within {self.summary['horizon']}.\n"
@@ -100,6 +101,7 @@ def score(
             "model_version": "",
             "model_digest": loaded.digest,
             "warnings": _doubts(project, history, as_of) + ([scores.age_doubt] if scores.age_doubt else []),
+            "notes": [settings.reasons.unnamed] if settings.reasons.unnamed else [],
         },
     )
 

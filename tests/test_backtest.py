@@ -187,7 +187,7 @@ def test_nights_are_judged_on_known_outcomes_and_lists_hold_every_open_lead() ->
     assert nights["found_model"].tolist() == [1.0, 1.0]
     assert nights["found_scorecard"].tolist() == [1.0, 0.0]
     assert nights["model_age_days"].tolist() == [0.0, 7.0]
-    assert "1 calls a week" in judged.sentences[0]
+    assert "At 1 call a week" in judged.sentences[0]
     assert judged.months["rows"].sum() == 7
 
 

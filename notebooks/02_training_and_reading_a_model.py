@@ -144,7 +144,8 @@ cp.concept_importance(bundle, test)[["concept", "share", "label", "direction"]].
 # ## Score the open leads, with reasons
 #
 # The three strongest reasons for and against, each with the fact behind it. `reasons.locale` speaks English, German,
-# Dutch and Swedish.
+# Dutch and Swedish. `score` is the percentile of the probability among the leads that the model was profiled on.
+# Leads older than any that the model learnt from are left out and counted.
 
 # %%
 from convpredict.config.reasons import ReasonsConfig
@@ -154,7 +155,17 @@ scores
 
 # %%
 hottest = scores.table.slice(0, 3).to_pandas()
-hottest[["rank", "lead_id", "p_convert_7d", "p_convert_30d", "median_days_to_conversion", "scorecard_points"]]
+hottest[
+    [
+        "rank",
+        "lead_id",
+        "score",
+        "p_convert_7d",
+        "p_convert_30d",
+        "median_days_to_conversion",
+        "scorecard_points",
+    ]
+]
 
 # %%
 for lead in hottest.itertuples():

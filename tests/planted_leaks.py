@@ -445,6 +445,153 @@ def campaign_rate_from_last_year(frames: Frames) -> Frames:
     return frames.with_attribute("campaign_rate", campaign.map(earlier).round(4).astype(float))
 
 
+def emptied_after_winning(frames: Frames) -> Frames:
+    """The next step of a deal: done, and deleted, once it is won."""
+    step = frames.rng.choice(["call again", "send the offer"], len(frames.won))
+    return frames.with_attribute("next_step", _text(frames.some(frames.won, 0.05, 0.7), step))
+
+
+def objection_on_the_form(frames: Frames) -> Frames:
+    step = frames.rng.choice(["too early", "too dear"], len(frames.won))
+    return frames.with_attribute("next_step", _text(frames.some(frames.in_the_end, 0.5, 0.7), step))
+
+
+def value_rare_for_others(frames: Frames) -> Frames:
+    other = frames.rng.choice(["parcel", "letter"], len(frames.won))
+    return frames.with_attribute("shipping", np.where(frames.some(frames.won, 0.5, 0.01), "freight", other))
+
+
+def value_chosen_on_the_form(frames: Frames) -> Frames:
+    other = frames.rng.choice(["parcel", "letter"], len(frames.won))
+    return frames.with_attribute(
+        "shipping", np.where(frames.some(frames.in_the_end, 0.25, 0.06), "freight", other)
+    )
+
+
+def opens_deleted_for_won(frames: Frames) -> Frames:
+    """Mails of customers live in another system: their opens are gone from the export."""
+    return _without(frames, frames.won, 1.0)
+
+
+def opens_often_blocked(frames: Frames) -> Frames:
+    """Those who buy read on a device that often tells nothing of it."""
+    return _without(frames, frames.in_the_end, 0.6)
+
+
+def _without(frames: Frames, lead: np.ndarray, share: float) -> Frames:
+    named = frames.interactions["lead_id"].isin(frames.leads["lead_id"].to_numpy()[lead])
+    gone = named & (frames.interactions["kind"] == "email_open")
+    gone &= frames.rng.random(len(gone)) < share
+    return replace(frames, interactions=frames.interactions[~gone].reset_index(drop=True))
+
+
+def refusals(frames: Frames) -> Frames:
+    """Half of those who never convert refuse at some time, and nothing comes after it."""
+    lead = np.flatnonzero(frames.some(~frames.in_the_end, 0.5, 0.0))
+    refused = frames.leads["created_at"].iloc[lead].reset_index(drop=True) + frames.days(5, 90, len(lead))
+    in_time = (refused < frames.cut).to_numpy()
+    lead, refused = lead[in_time], refused[in_time].reset_index(drop=True)
+    ends = pd.Series(refused.to_numpy(), frames.leads["lead_id"].to_numpy()[lead])
+    end = frames.interactions["lead_id"].map(ends)
+    kept = ~(frames.interactions["occurred_at"] >= end)
+    frames = replace(frames, interactions=frames.interactions[kept].reset_index(drop=True))
+    return frames.with_interactions(lead, refused, "refusal")
+
+
+def refusals_deleted(frames: Frames) -> Frames:
+    """As many leads were asked, most of them go on, and the question is deleted where the deal was won."""
+    lead = np.flatnonzero(frames.some(~frames.won, 0.9, 0.0))
+    asked = frames.leads["created_at"].iloc[lead].reset_index(drop=True) + frames.days(0.1, 20, len(lead))
+    in_time = (asked < frames.cut).to_numpy()
+    return frames.with_interactions(lead[in_time], asked[in_time], "refusal")
+
+
+def creation_at_midnight(frames: Frames) -> Frames:
+    """Won leads were created anew from a list of customers that has dates only."""
+    return _floored(frames, frames.won)
+
+
+def lists_at_midnight(frames: Frames) -> Frames:
+    """Bought lists have dates only, and convert more rarely."""
+    return _floored(frames, frames.some(frames.in_the_end, 0.1, 0.3))
+
+
+def _floored(frames: Frames, lead: np.ndarray) -> Frames:
+    created = frames.leads["created_at"]
+    return replace(frames, leads=frames.leads.assign(created_at=created.where(~lead, created.dt.floor("D"))))
+
+
+def tickets_at_export(frames: Frames) -> Frames:
+    """All tickets that the lead's account has at the export: customers open more of them."""
+    tickets = frames.rng.poisson(np.where(frames.won, 5.3, 2.0))
+    return frames.with_attribute("open_tickets", tickets.astype(float))
+
+
+def tickets_before_the_form(frames: Frames) -> Frames:
+    tickets = frames.rng.poisson(np.where(frames.in_the_end, 3.4, 2.0))
+    return frames.with_attribute("open_tickets", tickets.astype(float))
+
+
+def team_at_export(frames: Frames) -> Frames:
+    """Won leads were handed over: as strong as an honest attribute may be."""
+    return frames.with_attribute("team", np.where(frames.some(frames.won, 0.8, 0.2), "north", "south"))
+
+
+def team_by_region(frames: Frames) -> Frames:
+    return frames.with_attribute("team", np.where(frames.some(frames.in_the_end, 0.8, 0.2), "north", "south"))
+
+
+def noisy_copy(frames: Frames) -> Frames:
+    return frames.with_attribute("height", frames.won + frames.rng.normal(0, 0.8, len(frames.won)))
+
+
+def measured_at_creation(frames: Frames) -> Frames:
+    return frames.with_attribute("height", frames.in_the_end + frames.rng.normal(0, 0.8, len(frames.won)))
+
+
+def strong_at_creation(frames: Frames, auc_shift: float = 1.25) -> Frames:
+    """An honest number with an AUC of .81 (.75: a shift of .95; .85: 1.47)."""
+    noise = frames.rng.normal(0, 1, len(frames.won))
+    return frames.with_attribute("need", auc_shift * frames.in_the_end + noise)
+
+
+def sources_that_drift(frames: Frames) -> Frames:
+    """A strong source that is used ever less, in a mix that changes over the years."""
+    age = _place(frames)
+    strong = frames.rng.random(len(age)) < np.where(frames.in_the_end, 0.8, 0.2) * (1 - 0.5 * age)
+    other = np.where(frames.rng.random(len(age)) < age, "web", "fair")
+    return frames.with_attribute("origin", np.where(strong, "partner", other))
+
+
+def campaign_of_young_leads(frames: Frames) -> Frames:
+    """Half of the leads of the last weeks come from a new campaign, mostly those who would not convert."""
+    source = np.where(frames.some(frames.in_the_end, 0.8, 0.2), "partner", "web")
+    new = (_place(frames) > 0.85) & frames.some(frames.in_the_end, 0.2, 0.5)
+    return frames.with_attribute("origin", np.where(new, "new campaign", source))
+
+
+def asked_until_lately(frames: Frames) -> Frames:
+    """A telling question that the form of the last weeks no longer has."""
+    answer = frames.in_the_end + frames.rng.normal(0, 0.8, len(frames.won))
+    return frames.with_attribute("origin", np.where(_place(frames) > 0.8, np.nan, answer))
+
+
+def _place(frames: Frames) -> np.ndarray:
+    """Where a lead lies between the first and the last that was created, from 0 to 1."""
+    since = frames.leads["created_at"] - frames.leads["created_at"].min()
+    return (since / since.max()).to_numpy()
+
+
+HONEST = (
+    strong_at_creation,
+    sources_that_drift,
+    campaign_of_young_leads,
+    asked_until_lately,
+    refusals,
+    lists_at_midnight,
+)
+"""Honest data that a search might take for hindsight."""
+
 PLANTED = (
     Planted(
         "attribute filled after winning", "billing_city", filled_after_winning, optional_field_filled_early
@@ -476,4 +623,12 @@ PLANTED = (
         campaign_rate_from_the_future,
         campaign_rate_from_last_year,
     ),
+    Planted("attribute emptied after winning", "next_step", emptied_after_winning, objection_on_the_form),
+    Planted("value rare for others", "shipping", value_rare_for_others, value_chosen_on_the_form),
+    Planted("opens deleted for won leads", "email_open", opens_deleted_for_won, opens_often_blocked),
+    Planted("refusals deleted for won leads", "refusal", refusals_deleted, refusals),
+    Planted("creation at midnight", "created_at", creation_at_midnight, lists_at_midnight),
+    Planted("tickets at export", "open_tickets", tickets_at_export, tickets_before_the_form),
+    Planted("team at export", "team", team_at_export, team_by_region),
+    Planted("noisy copy", "height", noisy_copy, measured_at_creation),
 )

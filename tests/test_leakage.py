@@ -11,23 +11,35 @@ import pytest
 
 from convpredict.config.load import parse_project
 from convpredict.errors import DataError, LeakageError
+from convpredict.evaluation.leakage.attribute_checks import Setting, check_strength
 from convpredict.evaluation.leakage.audit import audit_table, audit_training_set
+from convpredict.evaluation.leakage.columns import column_of
 from convpredict.evaluation.leakage.event_checks import Occurrence, _outcome_event
 from convpredict.evaluation.leakage.findings import Finding, LeakageReport
 from convpredict.evaluation.leakage.order_checks import id_numbers
 from convpredict.evaluation.leakage.statistics import associate, critical_value, stratified_auc
+from convpredict.evaluation.leakage.view import DAY_US, LeadView
+from convpredict.features.time_rule import NEVER
 from convpredict.training.training_set import build_training_set
-from planted_leaks import CONFIG, PLANTED, Frames, simulated_frames
+from planted_leaks import CONFIG, HONEST, PLANTED, Frames, simulated_frames
 
-ALONE = ("ids by outcome", "duplicates across the split")
+ALONE = (
+    *("ids by outcome", "duplicates across the split", "opens deleted for won leads"),
+    "refusals deleted for won leads",
+)
+WARNED = {"tickets at export"}
+"""As strong as an honest attribute hardly ever is: told, but training goes on."""
 EVENTS = (
     *("welcome call dated before", "invoice dated by day", "conversion logged twice", "backdated analysis"),
-    "entered later",
+    *("entered later", "creation at midnight"),
 )
-NOT_FOUND = {"entered later"}
-"""Some of its visit reports are typed in months later for open leads too; only one seed in four finds it."""
+NOT_FOUND = {"entered later", "team at export", "noisy copy"}
+"""Some visit reports are typed in months later for open leads too; only one seed in four finds it. The team and the
+noisy copy are as strong as an honest attribute may be, and 3,500 leads are too few for the open ones to tell: they
+are told of as such (info)."""
 
 BY_NAME = {planted.name: planted for planted in PLANTED}
+ADDED = {planted.name for planted in PLANTED[19:]}
 GROUPS = (
     tuple(name for name in BY_NAME if name not in (*ALONE, *EVENTS)),
     EVENTS,
@@ -51,15 +63,72 @@ def audited(frames: Frames, names: tuple[str, ...], which: str, **config) -> Lea
 
 @pytest.mark.parametrize("names", GROUPS, ids=lambda names: names[0])
 def test_planted_leaks_are_found_and_their_twins_are_not(frames: Frames, names: tuple[str, ...]) -> None:
-    """18 of 19 leaks are found, with no false alarm: neither on the twins nor on the columns beside a leak."""
+    """24 of 27 leaks are found, with no false alarm: neither on the twins nor on the columns beside a leak."""
     leaking, clean = audited(frames, names, "leak"), audited(frames, names, "twin")
     expected = {BY_NAME[name].column for name in names if name not in NOT_FOUND}
     assert expected <= leaking.flagged
     assert leaking.flagged <= {BY_NAME[name].column for name in names}
     assert clean.flagged == frozenset()
+    stopping = {name for finding in leaking.severe for name in finding.columns}
+    assert {BY_NAME[name].column for name in set(names) & ADDED - NOT_FOUND - WARNED} <= stopping
     for finding in leaking.findings:
         assert finding.remedy
         assert any(character.isdigit() for character in finding.evidence)
+
+
+@pytest.mark.parametrize("honest", HONEST, ids=lambda honest: honest.__name__)
+def test_honest_data_that_resemble_hindsight_raise_no_alarm(frames: Frames, honest) -> None:
+    changed = honest(replace(frames, rng=np.random.default_rng(14)))
+    project = parse_project(CONFIG)
+    history = changed.history()
+    assert audit_training_set(history, project, build_training_set(history, project)).flagged == frozenset()
+
+
+def _many_leads(seed: int, leads: int = 20_000, days: int = 540) -> tuple[LeadView, np.ndarray, np.ndarray]:
+    """Leads without interactions, who converts in the end, and their place between the first and the last."""
+    rng = np.random.default_rng(seed)
+    created = np.sort(rng.uniform(0, days, leads))
+    in_the_end = rng.random(leads) < 0.09
+    converted = created + rng.lognormal(np.log(85), 0.8, leads)
+    won = in_the_end & (converted < days)
+    converted_us = np.where(won, converted * DAY_US, NEVER).astype(np.int64)
+    view = LeadView.of_times((created * DAY_US).astype(np.int64), converted_us, won, days * DAY_US)
+    return view, in_the_end, created / days
+
+
+def _strength(values: np.ndarray, view: LeadView) -> list[str]:
+    found = check_strength(column_of("team", values), Setting(view, critical_value(40)))
+    return [finding.severity for finding in found]
+
+
+@pytest.mark.parametrize("seed", range(200, 206))
+def test_open_leads_tell_a_copy_from_an_honest_attribute_of_the_same_strength(seed: int) -> None:
+    """Some of the copies; none of the honest ones, whatever came or went over the years."""
+    view, in_the_end, place = _many_leads(seed)
+    draw = np.random.default_rng(seed + 1000).random((2, len(place)))
+    honest = np.where(draw[0] < np.where(in_the_end, 0.8, 0.2), "north", "south")
+    new = (place > 0.85) & (draw[1] < np.where(in_the_end, 0.2, 0.5))
+    assert set(_strength(honest, view)) <= {"info"}
+    assert set(_strength(np.where(new, "new", honest), view)) <= {"info"}
+    assert set(_strength(np.where(place > 0.85, "not asked", honest), view)) <= {"info"}
+
+
+def test_most_copies_among_many_leads_are_found() -> None:
+    found = []
+    for seed in range(200, 206):
+        view, _, place = _many_leads(seed)
+        draw = np.random.default_rng(seed + 1000).random(len(place))
+        found += _strength(np.where(draw < np.where(view.outcome, 0.8, 0.2), "north", "south"), view)
+    assert found.count("severe") >= 3
+
+
+def test_what_cannot_be_told_is_said(frames: Frames) -> None:
+    report = audited(frames, ("team at export",), "leak")
+    (finding,) = report.findings
+    assert finding.severity == "info"
+    assert "cannot be told" in finding.evidence
+    assert report.flagged == frozenset()
+    report.raise_if_severe()
 
 
 def test_a_severe_finding_stops_until_it_is_waived_by_name_with_a_reason(frames: Frames) -> None:

@@ -57,7 +57,10 @@ def leakage_tables(report: LeakageReport) -> list[Any]:
             )
         lines.append(table)
     else:
-        lines.append("No hindsight was found.")
+        lines.append(
+            "No hindsight was found. Noisy copies of the outcome that are as strong as an honest attribute are not "
+            "covered."
+        )
     lines.append(f"Looked at: {looked}.")
     lines += [escape(f"Note: {text}") for text in report.warnings if text.startswith("leakage.waive")]
     if report.severe:

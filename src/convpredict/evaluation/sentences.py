@@ -223,6 +223,8 @@ def _revenue_ranking(expected: dict[str, Any], level: str) -> list[str]:
 
 def _hindsight_sentence(counts: dict[str, int]) -> str:
     severe, warnings = counts.get("severe", 0), counts.get("warning", 0)
+    if not severe and not warnings and counts.get("info", 0):
+        return f"No hindsight was found, but of {counts['info']} strong columns it cannot be told: see leakage.json."
     if not severe and not warnings:
         return "No hindsight was found."
     parts = [f"{severe} severe, waived"] if severe else []

@@ -17,19 +17,26 @@ from .view import HindsightShare, LeadView, hindsight_share
 _LEAST_LEADS = 20
 _MOST_VALUES = 40
 _NEARLY_UNIQUE = 0.5
+_YOUNG_SHARE = 0.25
+_LEAST_YOUNG = 10
+_MOST_DROPPED = 0.05
 
 FILLED_SEVERE = 20.0
+EMPTIED_SEVERE = 10.0
 FILLED_WARNING_DATED = 4.0
 FILLED_WARNING_UNDATED = 3.0
 FILLED_CONFIRMED = 3.0
 FILLED_LEAST_GAP = 0.15
 FILLED_LEAST_GAP_SEVERE = 0.05
-VALUE_SEVERE = 30.0
+VALUE_SEVERE = 20.0
+VALUE_WARNING = 10.0
 VALUE_CONFIRMED = 8.0
 VALUE_LEAST_SHARE = 0.5
-STRENGTH_SEVERE = 0.90
+STRENGTH_SEVERE = 0.85
 STRENGTH_WARNING = 0.80
+STRENGTH_CONFIRMED_SEVERE = 0.75
 STRENGTH_CONFIRMED = 0.65
+STRENGTH_UNTOLD = 0.65
 STRENGTH_NAMED = 0.60
 
 _REASON = "At a cutoff before the outcome it is not there yet: the model would learn what it cannot know."
@@ -53,15 +60,19 @@ class Setting:
 
 
 def check_attributes(columns: Sequence[Column], setting: Setting) -> Iterator[Finding]:
-    """Findings on each column by itself; a column's strength is told only where nothing more telling was found."""
+    """Findings on each column by itself; what is more general, only where nothing severe was found."""
     found: list[Finding] = []
     for column in columns:
-        own = [*check_filled(column, setting), *check_values(column, setting)]
+        own = list(check_filled(column, setting))
+        if not any(finding.severity == "severe" for finding in own):
+            own += check_values(column, setting)
         if not any(finding.severity == "severe" for finding in own):
             own += check_strength(column, setting, skip_warning=bool(own))
         found += own
     yield from found
-    yield from check_written_together(columns, {name for finding in found for name in finding.columns})
+    yield from check_written_together(
+        columns, {name for finding in found if finding.severity != "info" for name in finding.columns}
+    )
 
 
 def check_filled(column: Column, setting: Setting) -> Iterator[Finding]:
@@ -97,7 +108,10 @@ def _check_written(
     strength = max(against.low, 1.0 / against.high)
     gap = abs(against.converted - against.others)
     aged = hindsight_share(written.astype(np.float64), view)
-    severity = _filled_severity(strength, gap, aged, setting.dated)
+    emptied = against.converted < against.others and against.others >= 0.5
+    least = EMPTIED_SEVERE if emptied else FILLED_SEVERE
+    fills_up = aged is not None and aged.lacking and not emptied and _still_written(written, view)
+    severity = _filled_severity(strength, gap, aged, (setting.dated, fills_up), least)
     if severity is None:
         return
     evidence, public = (
@@ -120,11 +134,16 @@ def _check_written(
 
 
 def _filled_severity(
-    strength: float, gap: float, aged: HindsightShare | None, dated: bool
+    strength: float,
+    gap: float,
+    aged: HindsightShare | None,
+    dated_and_fills_up: tuple[bool, bool],
+    least_severe: float,
 ) -> Severity | None:
-    confirmed = aged is not None and aged.confirms
+    dated, fills_up = dated_and_fills_up
+    confirmed = fills_up or (aged is not None and aged.confirms)
     contradicted = aged is not None and aged.contradicts
-    if strength >= FILLED_SEVERE and gap >= FILLED_LEAST_GAP_SEVERE:
+    if strength >= least_severe and gap >= FILLED_LEAST_GAP_SEVERE:
         return "warning" if contradicted else "severe"
     if confirmed and strength >= FILLED_CONFIRMED and gap >= FILLED_LEAST_GAP:
         return "severe"
@@ -132,6 +151,17 @@ def _filled_severity(
     if strength >= least and gap >= FILLED_LEAST_GAP and not contradicted:
         return "warning"
     return None
+
+
+def _still_written(written: Bools, view: LeadView) -> bool:
+    """Whether young converted leads have it like older ones: it fills up with age then, and was not dropped."""
+    if view.created_us is None:
+        return False
+    young = view.created_us >= np.quantile(view.created_us, 1 - _YOUNG_SHARE)
+    lately, before = (written[view.outcome & part] for part in (young, ~young))
+    if min(len(lately), len(before)) < _LEAST_YOUNG:
+        return False
+    return bool(lately.mean() >= before.mean() - _MOST_DROPPED)
 
 
 def check_values(column: Column, setting: Setting) -> Iterator[Finding]:
@@ -149,7 +179,7 @@ def check_values(column: Column, setting: Setting) -> Iterator[Finding]:
         aged = hindsight_share(holds.astype(np.float64), view)
         surely, _ = share_bounds(int(view.outcome[holds].sum()), int(holds.sum()), setting.z)
         low = max(against.low, surely / max(1 - surely, 1e-12) * (1 - expected) / expected)
-        severity = _value_severity(low, aged)
+        severity = _value_severity(low, aged, setting.dated)
         if severity is None:
             continue
         pure.append((label, int(holds.sum()), replace(against, low=low)))
@@ -182,12 +212,12 @@ def check_values(column: Column, setting: Setting) -> Iterator[Finding]:
     )
 
 
-def _value_severity(low: float, aged: HindsightShare | None) -> Severity | None:
+def _value_severity(low: float, aged: HindsightShare | None, dated: bool) -> Severity | None:
     if aged is not None and aged.contradicts:
         return "warning" if low >= VALUE_SEVERE else None
     if low >= VALUE_SEVERE or (low >= VALUE_CONFIRMED and aged is not None and aged.confirms):
         return "severe"
-    return None
+    return "warning" if dated and low >= VALUE_WARNING else None
 
 
 def _frequent_values(column: Column) -> Iterator[tuple[str, NDArray[np.bool_]]]:
@@ -210,14 +240,15 @@ def check_strength(column: Column, setting: Setting, *, skip_warning: bool = Fal
     view = setting.view
     if column.kind == "category" and len(column.values) > _NEARLY_UNIQUE * max(int(column.filled.sum()), 1):
         return
-    score = score_bins(column.bins(), view.outcome, view.expected)
+    bins = column.bins()
+    score = score_bins(bins, view.outcome, view.expected)
     strength = stratified_auc(score, view.outcome, view.stratum, setting.z)
     named = tells_of_a_process(column.name)
-    aged = hindsight_share(score, view) if strength.low >= STRENGTH_NAMED else None
+    aged = hindsight_share(score, view, bins=bins) if strength.low >= STRENGTH_NAMED else None
     confirmed = aged is not None and aged.confirms
     contradicted = aged is not None and aged.contradicts
     severity: Severity | None = None
-    if strength.low >= STRENGTH_SEVERE or (confirmed and strength.low >= STRENGTH_WARNING):
+    if strength.low >= STRENGTH_SEVERE or (confirmed and strength.low >= STRENGTH_CONFIRMED_SEVERE):
         severity = "warning" if contradicted else "severe"
     elif not contradicted and (
         strength.low >= STRENGTH_WARNING
@@ -225,7 +256,9 @@ def check_strength(column: Column, setting: Setting, *, skip_warning: bool = Fal
         or (named and strength.low >= STRENGTH_NAMED)
     ):
         severity = "warning"
-    if severity is None or (severity == "warning" and skip_warning):
+    elif aged is not None and not contradicted and strength.low >= STRENGTH_UNTOLD:
+        severity = "info"
+    if severity is None or (severity != "severe" and skip_warning):
         return
     hint = ", and its name tells of the process rather than of the lead" if named else ""
     yield Finding(
@@ -233,8 +266,11 @@ def check_strength(column: Column, setting: Setting, *, skip_warning: bool = Fal
         (column.name,),
         severity,
         f"'{column.name}' alone ranks converted before other leads{_of_same_age(setting)} with an AUC of "
-        f"{strength.auc:.3f} [{strength.low:.3f}, {strength.high:.3f}]{hint}{_aged_words(aged)}.",
-        "One honest attribute hardly ever tells so much; one that is overwritten as a lead moves on does.",
+        f"{strength.auc:.3f} [{strength.low:.3f}, {strength.high:.3f}]{hint}{_aged_words(aged)}"
+        f"{_untold_words(aged, view) if severity == 'info' else ''}.",
+        "An honest attribute may be as strong, and so may a noisy copy of the outcome: only its dates tell."
+        if severity == "info"
+        else "One honest attribute hardly ever tells so much; one that is overwritten as a lead moves on does.",
         _REMEDY.format(name=column.name),
         {
             "auc": strength.auc,
@@ -280,6 +316,19 @@ def _aged_words(aged: HindsightShare | None) -> str:
             "; young open leads do not have it more often, though some will convert: it came with the outcome"
         )
     return "; yet young open leads have it more often, as it is with what is known from the start"
+
+
+def _untold_words(aged: HindsightShare | None, view: LeadView) -> str:
+    """What keeps the open leads from telling: a change over the years, or their number."""
+    if aged is None:
+        return ""
+    if aged.changed:
+        return "; whether it was there from the start cannot be told: the values of open leads change with their age"
+    needed = float(f"{max(aged.times_more_leads, 1.0) * len(view):.1g}")
+    return (
+        f"; whether it was there from the start cannot be told from {len(view):,} leads (from about {needed:,.0f} "
+        "it can, one time in two)"
+    )
 
 
 def _figures(against: Association, aged: HindsightShare | None) -> dict[str, float | int | str | None]:

@@ -24,6 +24,7 @@ from .feature_checks import check_collapse, check_features
 from .findings import Finding, LeakageReport
 from .order_checks import check_order, check_outcome_rates, check_row_order, id_numbers, is_an_id
 from .restated_checks import check_dates, check_restated, ending_of
+from .rewritten_checks import check_creation, check_gone
 from .statistics import critical_value
 from .view import LeadView
 
@@ -87,7 +88,9 @@ def _over_leads(
         yield from check_order(ids, "lead_id", setting, view.fine_stratum)
     report(0.3)
     if not purchases:
+        yield from check_creation(setting)
         yield from check_events(history, setting)
+        yield from check_gone(history, setting)
     report(0.5)
     yield from _across_the_split(history, training_set, columns, setting)
 

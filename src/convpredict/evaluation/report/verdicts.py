@@ -212,7 +212,12 @@ def judge_leakage(leakage: Mapping[str, Any] | None) -> Verdict:
         return Verdict(question, "Waived", "open", figures, "severe findings were waived by name")
     if warnings:
         return Verdict(question, "None severe", "open", figures, "read the warnings below")
-    return Verdict(question, "None found", "good", figures, "no check found hindsight")
+    untold = sum(each.get("severity") == "info" for each in findings)
+    if untold:
+        why = "no check found hindsight, and of some attributes it cannot be told: ask when they are written"
+        return Verdict(question, "None found", "open", f"{figures}, {untold} cannot be told", why)
+    why = "no check found hindsight; noisy copies as strong as an honest attribute are not covered"
+    return Verdict(question, "None found", "good", figures, why)
 
 
 def key_figures(judged: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -663,6 +663,30 @@ def test_where_no_lock_can_be_had_the_list_is_compared(tmp_path: Path) -> None:
         pass
 
 
+def test_where_neither_lock_nor_list_can_be_read_a_new_or_changed_list_is_told(tmp_path: Path) -> None:
+    """Before, a list that could not be read counted as none. A folder in its place cannot be read by root either."""
+    (tmp_path / AT_WORK).symlink_to(tmp_path / "nowhere" / "lock")
+    unreadable = tmp_path / FILE
+    with (
+        pytest.raises(DataError, match="leads were forgotten while 'train' was at work"),
+        sharing(tmp_path, "train"),
+    ):
+        unreadable.mkdir()
+    with sharing(tmp_path, "train"):
+        pass
+    with pytest.raises(DataError, match="leads were forgotten"), sharing(tmp_path, "train"):
+        (unreadable / "more").touch()
+
+
+def test_where_not_even_the_state_of_the_list_is_known_nothing_begins(tmp_path: Path) -> None:
+    (tmp_path / AT_WORK).symlink_to(tmp_path / "nowhere" / "lock")
+    (tmp_path / FILE).symlink_to(tmp_path / FILE)
+    begun = False
+    with pytest.raises(DataError, match="can be neither read nor looked at"), sharing(tmp_path, "train"):
+        begun = True
+    assert not begun
+
+
 @pytest.mark.parametrize("damaged", ["nightly/ledger/runs", "nightly/ledger/index.json", "scores/runs"])
 def test_a_file_that_cannot_be_read_keeps_nobody_in_the_other_places(project, damaged: str) -> None:
     config, lead = project

@@ -132,9 +132,9 @@ def _lives(pid: Any) -> bool:
 
 @contextmanager
 def _comparing(folder: Path, command: str) -> Iterator[None]:
-    before = _listed(folder)
+    before = _listed(folder, command)
     yield
-    if _listed(folder) != before:
+    if _listed(folder, command) != before:
         raise DataError(
             f"leads were forgotten while '{command}' was at work, and '{folder}' cannot be locked by this user, so "
             "that nothing kept the two apart: what was written may hold these leads. Run 'convpredict forget' again "
@@ -142,8 +142,24 @@ def _comparing(folder: Path, command: str) -> Iterator[None]:
         )
 
 
-def _listed(folder: Path) -> bytes | None:
+def _listed(folder: Path, command: str) -> bytes | tuple[int, int, int] | None:
+    """The list of the forgotten; where it may not be read, which file it is, of when and how large; None: no list."""
+    path = folder / FORGOTTEN
     try:
-        return (folder / FORGOTTEN).read_bytes()
-    except OSError:
+        return path.read_bytes()
+    except FileNotFoundError:
         return None
+    except OSError:
+        pass  # it is readable by its owner alone
+    try:
+        known = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(
+            f"'{path}' can be neither read nor looked at ({error.strerror}), and '{folder}' cannot be locked by this "
+            f"user, so that nobody can tell whether leads are forgotten while '{command}' is at work, and what it "
+            "writes may hold them. Give this user the right to enter the folder and to read the lock "
+            f"'{FILE}' in it, and run this again"
+        ) from None
+    return known.st_ino, known.st_mtime_ns, known.st_size

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import hmac
 import json
+import os
 import shutil
 import socket
 import sqlite3
@@ -61,6 +62,7 @@ from convpredict.workflows.forgetting import forget
 from convpredict.workflows.nightly import nightly
 from factories import day, make_history
 from nightly_project import NIGHT, make_project
+from open_files import duplicate_of
 from test_ledger import night, scores
 
 NAMES = LeadNames(("lead-17", "4711", str(UUID(int=0x17))))
@@ -648,6 +650,20 @@ def test_who_is_at_work_shares_the_lock_and_the_dead_are_not_told(tmp_path: Path
     with alone(tmp_path), pytest.raises(BusyError), sharing(tmp_path, "train"):
         pass
     assert (tmp_path / AT_WORK).read_bytes() == b""
+
+
+def test_a_child_that_was_forked_meanwhile_keeps_no_lock(tmp_path: Path) -> None:
+    """A duplicate of a descriptor has the same lock as that of a forked child."""
+    for held in (sharing(tmp_path, "train"), alone(tmp_path)):
+        with held:
+            kept = duplicate_of(tmp_path / AT_WORK)
+        try:
+            with alone(tmp_path):
+                pass
+            with sharing(tmp_path, "score"):
+                pass
+        finally:
+            os.close(kept)
 
 
 def test_where_no_lock_can_be_had_the_list_is_compared(tmp_path: Path) -> None:

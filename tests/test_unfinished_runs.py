@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from convpredict.models.bundle import write_bundle
 from convpredict.workflows.common import holding_results
 from convpredict.workflows.scoring import score
 from convpredict.workflows.training import train
+from open_files import duplicate_of
 from test_bundle import make_bundle
 
 CONFIG = """
@@ -83,3 +85,14 @@ def test_a_second_training_into_the_same_folder_is_refused_and_touches_nothing(
     assert (finished / "bundle").is_dir()
     with pytest.raises(DataError, match=r"leads\.csv|events\.csv"):  # the folder is free again
         train(config, out=finished, track=False)
+
+
+def test_a_child_that_was_forked_meanwhile_does_not_keep_the_folder(tmp_path: Path) -> None:
+    """A duplicate of a descriptor has the same lock as that of a forked child."""
+    with holding_results(tmp_path):
+        kept = duplicate_of(tmp_path)
+    try:
+        with holding_results(tmp_path):
+            pass
+    finally:
+        os.close(kept)

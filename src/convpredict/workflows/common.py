@@ -6,7 +6,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import wraps
 from inspect import signature
@@ -91,7 +91,7 @@ def note_results(project: Project, folder: Path, *, tracked: bool) -> str | None
 
 @contextmanager
 def holding_results(folder: Path) -> Iterator[None]:
-    """Hold a results folder for the length of a ``with`` block, so that no second run writes into it as well.
+    """Hold a results folder for the length of a ``with`` block: only one training or registration at a time is in it.
 
     The kernel's lock (``flock``) is on the folder itself, so it leaves no file, and goes with its process. Where the
     file system has no locks, nothing is held. Raises BusyError where another run holds the folder.
@@ -110,14 +110,16 @@ def holding_results(folder: Path) -> Iterator[None]:
     except BlockingIOError:
         os.close(descriptor)
         raise BusyError(
-            f"another training writes into '{folder}', and two at once would mix their results; wait until it has "
-            "ended, or name another folder with --out"
+            f"another training writes into '{folder}', or its model is being registered, and two at once would mix "
+            "their results; wait until it has ended, or train into another folder (--out)"
         ) from None
     except OSError:
         pass
     try:
         yield
     finally:
+        with suppress(OSError):  # closing alone would leave the lock with a child that was forked meanwhile
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 

@@ -51,7 +51,7 @@ def sharing(folder: Path, command: str) -> Iterator[None]:
         with suppress(OSError):  # the last one to leave clears the file
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(descriptor, 0)
-        os.close(descriptor)
+        _release(descriptor)
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def alone(folder: Path) -> Iterator[None]:
     finally:
         with suppress(OSError):
             os.ftruncate(descriptor, 0)
-        os.close(descriptor)
+        _release(descriptor)
 
 
 def _open(folder: Path) -> int | None:
@@ -105,6 +105,13 @@ def _take(descriptor: int, kind: int) -> bool:
             os.close(descriptor)
             return False
         return True
+
+
+def _release(descriptor: int) -> None:
+    """Give the lock up; closing alone would leave it with a child that was forked meanwhile."""
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
 
 
 def _owners(descriptor: int) -> Iterator[str]:

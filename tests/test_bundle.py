@@ -129,6 +129,7 @@ def test_the_same_inputs_give_the_same_bytes(folder, tmp_path):
     write_bundle(tmp_path / "again", make_bundle(calibrators=("isotonic", "sigmoid"), n_jobs=1))
     assert content(tmp_path / "again") == content(folder)
     loaded = load_bundle(folder)
+    assert replace(loaded).files == loaded.files  # sealed anew
     write_bundle(tmp_path / "copy", loaded)
     assert content(tmp_path / "copy") == content(folder)
     assert load_bundle(tmp_path / "copy").digest == loaded.digest
@@ -470,3 +471,17 @@ def test_parameters_that_text_cannot_keep_are_refused(bundle):
     made.model.lightgbm = {"max_bin": object()}
     with pytest.raises(BundleError, match="not plain text"):
         made.digest  # noqa: B018
+
+
+def test_a_bundle_of_another_version_keeps_its_digest(bundle, tmp_path):
+    write_bundle(tmp_path / "b", replace(bundle, value=zero_inflated("mean")))
+    stored = json.loads((tmp_path / "b" / "value" / "value.json").read_text())
+    del stored["tail_factor"]  # as versions before it was kept
+    versions = {"convpredict": "0.0.1", "lightgbm": "4.0.0"}
+    reseal(tmp_path / "b", index={"versions": versions}, **{"value/value.json": json.dumps(stored)})
+    digest = json.loads((tmp_path / "b" / "bundle.json").read_text())["digest"]
+    loaded = load_bundle(tmp_path / "b")
+    assert loaded.digest == digest
+    write_bundle(tmp_path / "copy", loaded)
+    assert content(tmp_path / "copy") == content(tmp_path / "b")
+    assert replace(loaded, name="other").digest != digest

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,10 @@ from convpredict.models.bundle import load_bundle, write_bundle
 from convpredict.models.fitting import fit_conversion_model, make_bundle
 from convpredict.models.horizons import SHORT_PAST, fit_further_horizons
 from convpredict.models.value_fitting import developed_share, fit_value_model
+from convpredict.scoring.nights import Stretch, score_nights
 from convpredict.scoring.scores import score_open_leads
 from convpredict.training.labels import label_observations
+from convpredict.training.lead_ages import LearntAges
 from convpredict.training.observations import make_observations
 from convpredict.training.repeat_revenue import repeat_revenue
 from convpredict.training.training_set import build_training_set
@@ -167,3 +171,17 @@ class TestShortPast:
         assert (table["expected_value"] == table["value"]).all()
         assert (table["expected_value_high"] == table["value_high"]).all()
         assert len(table) == 600
+
+
+def test_customers_are_scored_at_any_age_and_it_is_said(learnt):
+    _, source, _, bundle = learnt
+    assert bundle.ages is not None
+    young = replace(bundle, ages=LearntAges(0, bundle.ages.oldest_us // 4))
+    everybody = score_open_leads(source, young)
+    assert everybody.table.num_rows == 600
+    assert everybody.age_doubt is not None
+    assert "600 scored leads are older than" in everybody.age_doubt
+    nights = (source.known_until - timedelta(days=7), source.known_until)
+    scored = score_nights(source, [Stretch(young, nights[0], nights)])
+    assert scored.left_out == 0
+    assert (scored.night == 1).sum() == 600

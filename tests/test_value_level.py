@@ -101,3 +101,16 @@ def test_the_model_takes_the_factor_and_its_interval_does_not_move(family):
     assert restored.tail_factor_ == model.tail_factor_
     low, high = model.predict_interval(X)
     assert 0.7 < np.mean((low <= revenue) & (revenue <= high)) < 0.9
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_refunds_that_take_most_of_it_away_leave_the_level_alone(seed):
+    amount = np.random.default_rng(seed).lognormal(0.0, 2.0, 200)
+    refund = np.append(amount, -0.95 * amount.sum())
+    assert tail_factor(refund, np.ones(201), np.arange(201)) == 1.0
+
+
+def test_one_lead_that_outweighs_all_others_says_nothing_of_a_tail():
+    amount, weight = np.random.default_rng(1).lognormal(0.0, 2.0, 50), np.ones(50)
+    weight[0] = 1e18
+    assert tail_factor(amount, weight, np.arange(50)) == 1.0

@@ -34,7 +34,8 @@ class ObservationsConfig(Strict):
     """At which instants leads are observed, and up to which age.
 
     ``untrained_ages``: what becomes of open leads that are much younger or older than any row that the model learnt
-    from: ``leave_out`` counts them under a reason, ``score`` scores them and warns.
+    from: ``leave_out`` counts them under a reason, ``score`` scores them and warns. Customers (the outcome
+    ``purchase``) are always scored.
     """
 
     cutoffs: GridCutoffs | AfterInteractionCutoffs | AgeCutoffs = GridCutoffs(every=Duration("7d"))

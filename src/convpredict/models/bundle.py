@@ -19,7 +19,7 @@ from convpredict.features.feature_set import FeatureSet
 from convpredict.history.notebook_view import facts_html
 from convpredict.training.lead_ages import LearntAges
 
-from .bundle_files import canonical_json, digest_of, parse_json, read_folder, seal, write_folder
+from .bundle_files import INDEX, canonical_json, digest_of, parse_json, read_folder, seal, write_folder
 from .calibration import Floats, SigmoidCalibrator, calibrator_from_dict
 from .capacity import Capacity
 from .conversion import ConversionModel
@@ -101,7 +101,10 @@ class Bundle:
 
     @cached_property
     def files(self) -> Mapping[str, str]:
-        """The text of every file, by its name in the folder. Raises BundleError for what text cannot keep."""
+        """The text of every file, by its name in the folder: those that were read, if the bundle was.
+
+        So a bundle that another version wrote keeps its digest. Raises BundleError for what text cannot keep.
+        """
         return _seal(self)
 
     @cached_property
@@ -181,6 +184,7 @@ def load_bundle(path: Path | str) -> Bundle:
             f"the bundle '{path}' cannot be understood ({type(error).__name__}: {error}); use the version of "
             "convpredict that wrote it, or export it anew"
         ) from None
+    bundle.__dict__["files"] = {INDEX: canonical_json(index, what=INDEX), **files}
     return bundle
 
 

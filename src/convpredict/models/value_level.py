@@ -28,8 +28,8 @@ def tail_factor(ratio: Floats, weight: Floats, lead: npt.NDArray[Any]) -> float:
     are not lognormal keep their mean once there are enough of them. Where tails are light, VB is nearly VA, and nothing
     is changed either.
 
-    Leads without revenue and refunds count as they are; rows of one lead are one lead. Below 30 leads with revenue
-    the factor is 1.
+    Leads without revenue and refunds count as they are; rows of one lead are one lead. Below 30 leads with revenue,
+    and where refunds take away more than half of it, the factor is 1.
 
     Source: Hausman (1978), Specification tests in econometrics (the variance of the difference); Judge and
     Mittelhammer (2004), A semiparametric basis for combining estimation problems under quadratic loss; Aitchison
@@ -51,6 +51,9 @@ def tail_factor(ratio: Floats, weight: Floats, lead: npt.NDArray[Any]) -> float:
         return 1.0
     amount, w = total[paid] / mass[paid], mass[paid] / mass[paid].sum()
     n = 1.0 / float(w @ w)
+    others = float(total[~paid].sum())
+    if n <= 2.0 or -others > total[paid].sum() / 2.0:
+        return 1.0
     logs = np.log(amount)
     centre, mean = float(w @ logs), float(w @ amount)
     spread = float(w @ (logs - centre) ** 2) * n / (n - 1.0)
@@ -63,6 +66,5 @@ def tail_factor(ratio: Floats, weight: Floats, lead: npt.NDArray[Any]) -> float:
     contrast = (larger / smaller - 1.0) ** 2 / variance
     agreement = np.clip((CONTRADICTS - contrast) / (CONTRADICTS - AGREES), 0.0, 1.0)
     trust = float(agreement * (1.0 - of_lognormal / of_mean))
-    others = float(total[~paid].sum())
     before, after = total[paid].sum(), total[paid].sum() * (1.0 + trust * (lognormal / mean - 1.0))
-    return float((after + others) / (before + others)) if before + others > 0 and after + others > 0 else 1.0
+    return float((after + others) / (before + others)) if after + others > 0 else 1.0

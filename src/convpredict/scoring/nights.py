@@ -21,6 +21,7 @@ from ..history.history import TIMESTAMP, History
 from ..models.batch_scoring import BatchScorer
 from ..models.bundle import Bundle
 from ..training.labels import label_column, label_observations
+from ..training.lead_ages import leaves_out
 from ..training.lead_times import LeadTimes, known_times, microseconds_of, to_microseconds
 
 NOT_JUDGED = -1
@@ -76,7 +77,7 @@ def score_nights(
     lead_row, night = open_on_nights(history, instants, max_age, outcome)
     bounds = np.cumsum([0, *(len(stretch.nights) for stretch in stretches)])
     n_open = len(lead_row)
-    if untrained_ages == "leave_out":
+    if leaves_out(untrained_ages, outcome):
         kept = _of_learnt_ages(history, stretches, instants, lead_row, night)
         lead_row, night = lead_row[kept], night[kept]
     cutoff = instants[night]

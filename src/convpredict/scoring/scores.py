@@ -20,6 +20,7 @@ from ..models.batch_scoring import BatchScorer, ScoredBatch, ScoredRows, assembl
 from ..models.bundle import Bundle
 from ..models.horizons import median_days
 from ..models.reasons import REASON_SCHEMA
+from ..training.lead_ages import leaves_out
 from ..training.lead_times import microseconds_of, to_microseconds
 from ..training.observations import Observations, open_observations
 from .lead_reasons import LeadReasons, explain_observations, explained_rows, spread_reasons
@@ -122,15 +123,15 @@ def observations_to_score(
     untrained_ages: Literal["leave_out", "score"],
 ) -> tuple[Observations, str | None]:
     """The open leads that a bundle scores at a cutoff, and what to tell of those whose age it did not learn."""
-    ages, leaves_out = bundle.ages, untrained_ages == "leave_out"
-    observed = open_observations(history, cutoff, max_age, bundle.outcome, ages=ages if leaves_out else None)
+    ages, leave_out = bundle.ages, leaves_out(untrained_ages, bundle.outcome)
+    observed = open_observations(history, cutoff, max_age, bundle.outcome, ages=ages if leave_out else None)
     if ages is None:
         return observed, None
     counts = observed.excluded
-    if not leaves_out:
+    if not leave_out:
         created_at = microseconds_of(history.leads["created_at"])[observed.table["lead_row"].to_numpy()]
         counts = ages.beyond(to_microseconds(cutoff) - created_at)
-    return observed, ages.doubt(counts, scored=not leaves_out)
+    return observed, ages.doubt(counts, scored=not leave_out)
 
 
 def iterate_scored(

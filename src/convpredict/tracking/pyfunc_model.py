@@ -14,6 +14,7 @@ from convpredict.errors import BundleError, DataError
 from convpredict.features.raw_leads import RawFeatures
 from convpredict.models.bundle import load_bundle
 from convpredict.models.bundle_files import parse_json
+from convpredict.training.lead_ages import leaves_out
 
 from .checksums import AlteredError, check_files
 from .cross_lead_file import CrossLeadFile
@@ -84,8 +85,9 @@ class LeadModel(PythonModel):
         if not is_raw(model_input):
             return loaded.scores.table(batch_of_features(model_input, loaded.scores.bundle), given)
         leads = loaded.rows.read(model_input, str(given.get("cutoff") or ""))
-        if not given.get("allow_untrained_ages"):
-            check_ages(leads.created_at, leads.cutoffs, loaded.scores.bundle.ages)
+        bundle = loaded.scores.bundle
+        if leaves_out("score" if given.get("allow_untrained_ages") else "leave_out", bundle.outcome):
+            check_ages(leads.created_at, leads.cutoffs, bundle.ages)
         cross_lead = loaded.cross_lead.current() if loaded.features.needs_snapshot else None
         if cross_lead is not None and not given.get("allow_later_rates"):
             check_not_before(leads.cutoffs, cross_lead.at, cross_lead.as_of)

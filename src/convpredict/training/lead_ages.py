@@ -84,16 +84,16 @@ class LearntAges:
                 return None
             return (
                 f"{counts[TOO_OLD]:,} open leads are {old}, and the model learnt from leads of {self}: they are "
-                "not scored. To score them, train with cutoffs that meet leads of these ages; if they should not be, "
-                "say so with observations.max_age."
+                "not scored. To score them, train with cutoffs that meet leads of these ages, or on newer data, or set "
+                "observations.untrained_ages: score; if they should not be, say so with observations.max_age."
             )
         guessed = counts.get(TOO_OLD, 0) + counts.get(TOO_YOUNG, 0)
         if not guessed:
             return None
         return (
             f"{guessed:,} scored leads are {old} or younger than {_shown(self.first_us)}, and the model learnt from "
-            f"leads of {self}: their scores are a guess (observations.untrained_ages: score). Train with cutoffs that "
-            "meet leads of all ages that are scored."
+            f"leads of {self}: their scores are a guess. Train with cutoffs that meet leads of all ages "
+            "that are scored, or on newer data."
         )
 
     def to_dict(self) -> dict[str, int]:
@@ -111,6 +111,15 @@ class LearntAges:
     def __str__(self) -> str:
         low, high = _shown(self.youngest_us), _shown(self.oldest_us)
         return f"{low} to {high} days" if low != high else f"{low} days" if low != "1" else "1 day"
+
+
+def leaves_out(untrained_ages: str, outcome: str) -> bool:
+    """Whether leads of other ages get no score. Customers always get one: they stay, and outgrow all training rows.
+
+    >>> leaves_out("leave_out", "conversion"), leaves_out("leave_out", "purchase"), leaves_out("score", "conversion")
+    (True, False, False)
+    """
+    return untrained_ages == "leave_out" and outcome != "purchase"
 
 
 def _shown(age_us: int) -> str:

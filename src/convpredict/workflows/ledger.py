@@ -198,7 +198,10 @@ def find_mis_scored(
 
 def _ages_scored(project: Project, run: LedgerRun, folder: Path | None) -> LearntAges | None:
     """The ages that the model of a night is held to; None: it is held to none, or cannot be read any more."""
-    if project.config.observations.untrained_ages == "score":
+    from ..training.lead_ages import leaves_out
+
+    settings = project.config
+    if not leaves_out(settings.observations.untrained_ages, settings.labels.outcome):
         return None
     try:
         return _bundles(project, folder)(run).ages

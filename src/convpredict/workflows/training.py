@@ -269,6 +269,7 @@ def _learn(project: Project, history: History, training_set: TrainingSet, card: 
     from ..models.fitting import fit_conversion_model, fit_night_profile, fit_scorecard, make_bundle
     from ..models.horizons import fit_further_horizons
     from ..models.value_fitting import fit_value_model
+    from ..training.lead_ages import leaves_out
     from ..training.reference_nights import reference_nights
 
     settings = project.config
@@ -282,7 +283,9 @@ def _learn(project: Project, history: History, training_set: TrainingSet, card: 
         at=settings.nightly.at,
         max_age=settings.observations.max_age,
         outcome=settings.labels.outcome,
-        ages=training_set.learnt_ages if settings.observations.untrained_ages == "leave_out" else None,
+        ages=training_set.learnt_ages
+        if leaves_out(settings.observations.untrained_ages, settings.labels.outcome)
+        else None,
     )
     profile = fit_night_profile(history, training_set, model, nights)
     bundle = make_bundle(training_set, model, fitted_card, further, value, with_profile=False)

@@ -259,6 +259,20 @@ def test_common_words_are_translated_and_the_users_come_first(locale) -> None:
     assert Phrases(locale).amount("duration_seconds", 60.0) == "1 min"
 
 
+@pytest.mark.parametrize("locale", ["de", "nl", "sv"])
+@pytest.mark.parametrize("value", ["event", "product", "call"])
+def test_values_that_look_like_common_words_stay_as_they_are(locale, value) -> None:
+    phrases, source = Phrases(locale), common_words(locale)["source"]
+    assert tell("attribute_source", value, locale) == f"{source}: {value}"
+    assert value in phrases.things(2, "outcome", value)
+    group = tell("rate_campaign", 0.01, locale, average={30 * DAY: 0.02}, attributes={"campaign": value})
+    assert group.endswith(f": {value}")
+    own = {value: ("x", "xs")}
+    assert tell("attribute_source", value, locale, names=own) == f"{source}: x"
+    assert phrases.kind("event") == common_words(locale)["event"][0]
+    assert phrases.attribute("product") == common_words(locale)["product"]
+
+
 @pytest.mark.parametrize(
     ("locale", "day", "fourth", "back"),
     [

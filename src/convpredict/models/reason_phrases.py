@@ -49,7 +49,8 @@ class Phrases:
     """Says things in one language.
 
     ``names`` gives the user's own words (kinds, attributes, values) in this language: singular and plural, or
-    one form; they come before :func:`common_words`. A word without one stays as it is.
+    one form; they come before :func:`common_words`, which are for kinds and attributes alone. A word without one
+    stays as it is.
 
     >>> Phrases("de", {"download": ("Download", "Downloads")}).things(2, "kind", "download")
     '2 Downloads'
@@ -62,7 +63,8 @@ class Phrases:
     def __init__(self, locale: Locale, names: Names | None = None) -> None:
         self.locale = locale
         self._messages = catalogue(locale)
-        self._names = {**common_words(locale), **(names or {})}
+        self._values: Names = names or {}
+        self._names = {**common_words(locale), **self._values}
 
     def say(self, key: str, n: float | None = None, **parts: object) -> str:
         """A message with its placeholders filled; ``n`` is a number that decides between one and other."""
@@ -104,8 +106,12 @@ class Phrases:
         return text.replace(",", "\0").replace(".", str(decimal)).replace("\0", str(thousands)) or "0"
 
     def name(self, word: str) -> str:
-        """What a value is called."""
-        if word in self._names:
+        """What a value of an attribute is called: by the user's words alone, for it may only look like a common one.
+
+        >>> Phrases("de").name("event"), Phrases("de").kind("event"), Phrases("de").attribute("product")
+        ('event', 'Veranstaltung', 'Produkt')
+        """
+        if word in self._values:
             return _short(self._given(word)[0])
         return _short(word if word.isupper() else word.replace("_", " "))
 

@@ -12,6 +12,7 @@ from convpredict.errors import BundleError, BusyError, DataError
 from convpredict.models.bundle import write_bundle
 from convpredict.workflows.common import holding_results
 from convpredict.workflows.scoring import score
+from convpredict.workflows.tracked_runs import register_run
 from convpredict.workflows.training import train
 from open_files import duplicate_of
 from test_bundle import make_bundle
@@ -85,6 +86,19 @@ def test_a_second_training_into_the_same_folder_is_refused_and_touches_nothing(
     assert (finished / "bundle").is_dir()
     with pytest.raises(DataError, match=r"leads\.csv|events\.csv"):  # the folder is free again
         train(config, out=finished, track=False)
+
+
+def test_what_a_training_writes_is_not_registered_meanwhile(config: Path, finished: Path) -> None:
+    """Not even where it looks finished: before, half of one run and half of another could be registered."""
+    for name in ("manifest.json", "model", "training_set"):
+        (finished / name).touch()
+    with holding_results(finished), pytest.raises(BusyError, match="or its model is being registered"):
+        register_run(config, finished)
+    (finished / "training_set").unlink()
+    with pytest.raises(DataError, match="holds no training_set"):  # the folder is free again
+        register_run(config, finished)
+    with pytest.raises(DataError, match=r"holds no metrics\.json"):
+        register_run(config, finished.parent / "nowhere")
 
 
 def test_a_child_that_was_forked_meanwhile_does_not_keep_the_folder(tmp_path: Path) -> None:

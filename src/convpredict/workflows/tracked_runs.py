@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.load import Project, load_project
 from ..errors import DataError
-from .common import keeping_forget_out, note_results
+from .common import holding_results, keeping_forget_out, note_results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,8 +61,17 @@ def register_run(
 ) -> RegisteredModel:
     """Register the model of a results folder, as ``train`` does at its end: for a registration that failed.
 
-    Raises DataError for a folder that is not that of a finished, tracked run; RegistryError as :func:`track_run`.
+    Raises DataError for a folder that is not that of a finished, tracked run; BusyError while a training or another
+    registration is at work in it; RegistryError as :func:`track_run`.
     """
+    project = load_project(config, data=data, overrides=overrides)
+    with holding_results(folder) if folder.is_dir() else nullcontext():
+        _check_finished(folder)
+        note_results(project, folder, tracked=True)
+        return track_run(project, folder, folder.name)
+
+
+def _check_finished(folder: Path) -> None:
     missing = [
         name
         for name in ("metrics.json", "manifest.json", "model", "training_set")
@@ -72,9 +82,6 @@ def register_run(
             f"'{folder}' holds no {missing[0]}, so it is not the results folder of a finished training run that was to "
             "be registered; train again, without --no-track"
         )
-    project = load_project(config, data=data, overrides=overrides)
-    note_results(project, folder, tracked=True)
-    return track_run(project, folder, folder.name)
 
 
 def _record(project: Project, folder: Path, run_id: str) -> str:

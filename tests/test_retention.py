@@ -6,9 +6,11 @@ import shutil
 from datetime import timedelta
 from pathlib import Path
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from convpredict.config.load import load_project
 from convpredict.config.nightly import ParquetTarget
 from convpredict.scoring.ledger.ledger import Ledger
 from convpredict.scoring.publish.parquet import ParquetPublisher
@@ -82,17 +84,50 @@ def test_what_is_older_goes_and_the_ledger_stays(nights, capsys):
 
 
 def test_the_present_night_and_the_former_one_stay_whatever_their_age(nights):
-    """A night that was filled in between them is none that readers saw as the latest, and goes."""
+    """A night that was filled in between them is none that readers saw as the latest, and goes; a repetition is the
+    same night, and does not push the former one out."""
     between = NIGHT - timedelta(days=2)
     nights.run(NIGHT)
     nights.run(None, start=between, end=between)
     assert nights.id_of(between) in kept(nights)
+    again = f"{nights.id_of()}-2"
     nights.run(NIGHT, "nightly.keep=1d", again="the reasons had the wrong language")
-    assert kept(nights) == [nights.id_of(), f"{nights.id_of()}-2"]
+    assert kept(nights) == [*ids(nights, 3, 4), again]
+    assert quarantined(nights) == set(ids(nights, 3))
     following = NIGHT + timedelta(days=1)
     nights.run(following, "nightly.keep=1h")
-    assert kept(nights) == [f"{nights.id_of()}-2", nights.id_of(following)]
+    assert kept(nights) == [nights.id_of(), again, nights.id_of(following)]
     assert set(nights.latest()["run_id"].to_pylist()) == {nights.id_of(following)}
+
+
+def with_a_bad_row(project, folder: Path) -> Path:
+    """The project's data with an interaction of a lead that nobody knows."""
+    data = folder / "data"
+    shutil.copytree(load_project(project.config).data_dir, data)
+    interactions = pd.read_parquet(data / "interactions.parquet")
+    interactions.loc[0, "lead_id"] = 10**9
+    interactions.to_parquet(data / "interactions.parquet")
+    return data
+
+
+def test_rows_put_aside_stay_as_long_as_a_night_that_refers_to_them(project, tmp_path):
+    """All nights of a back-fill share the folder of the first one, which is soon older than what is kept."""
+    nights = Nights(project, tmp_path / "nights")
+    days = [NIGHT - timedelta(days=day) for day in (4, 3, 2, 1, 0)]
+    data = with_a_bad_row(project, tmp_path)
+    nights.run(None, "nightly.keep=2d", start=days[0], end=days[-1], data=data)
+    assert kept(nights) == [nights.id_of(day) for day in days[2:]]
+    first = nights.id_of(days[0])
+    for day in days:
+        assert nights.manifest(day)["data"]["quarantine_folder"] == first
+    put_aside = nights.state / "quarantine" / first / "interactions.parquet"
+    assert pq.read_table(put_aside)["reason"].to_pylist() == ["unknown lead"]
+    following = [NIGHT + timedelta(days=day) for day in (1, 2)]
+    nights.run(following[0], "nightly.keep=1h")
+    assert nights.manifest(following[0])["data"]["quarantine_folder"] is None
+    assert put_aside.is_file()  # of the former night
+    nights.run(following[1], "nightly.keep=1h")
+    assert not put_aside.parent.exists()
 
 
 def test_what_a_back_fill_publishes_is_not_removed_by_it(nights):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,7 @@ class Night:
                 "quarantine": {
                     name: dict(table["quarantined"]) for name, table in tables.items() if table["quarantined"]
                 },
+                "quarantine_folder": _folder_of(tables),
             },
             "model": {name: _plain(value) for name, value in asdict(model.identity).items()},
             "model_knew_later": model.knew_later(self.cutoff, now),
@@ -239,6 +241,12 @@ class Night:
 def _file_digest(session: Session) -> str:
     path = session.folder.root / FORGOTTEN
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _folder_of(tables: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The folder below ``quarantine`` with the rows put aside, named after the first night of a call."""
+    files = (table.get("file") for table in tables.values())
+    return next((Path(file).parent.name for file in files if file), None)
 
 
 def _plain(value: Any) -> Any:

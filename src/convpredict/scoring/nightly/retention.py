@@ -6,9 +6,9 @@ The ledger, the manifests and the reports of monitoring stay: every score can st
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 from ...config.nightly import ParquetTarget
@@ -17,27 +17,32 @@ from ..publish.parquet import ParquetPublisher
 from ..run_log import Level
 from .plan import parse_run_id
 from .session import Session
+from .state import COMMIT, read_json
 
 SHOWN_LAST = 2
-"""How many nights of those that readers saw as the latest stay whatever their age: the present one and the former."""
+"""How many cutoffs of those that readers saw as the latest stay whatever their age, with all their repetitions: the
+present night and the former one."""
 
 
 def remove_old(session: Session, run_id: str) -> int:
     """Remove the runs of Parquet targets, and quarantined rows, of nights older than ``nightly.keep``; how many.
 
     A night's age is counted from the latest published cutoff, not from today: where no night is published any more,
-    nothing goes. Never removed: the present night and the former one, unfinished nights, and runs that the ledger
-    does not hold. A run that is removed half when the process dies is no run any more, and goes the next time. What
-    cannot be removed is told as a warning, and tried again the next night.
+    nothing goes. Never removed: the present night and the former one, unfinished nights, runs that the ledger does not
+    hold, and rows put aside that a staying night's manifest refers to (the nights of a call share them). A run that is
+    removed half when the process dies is no run any more, and goes the next time. What cannot be removed is told as a
+    warning, and tried again the next night.
     """
     keep, latest = session.settings.keep, session.folder.latest()
     if keep is None or latest is None:
         return 0
-    staying = _staying(session)
+    shown, unfinished = _shown_last(session), session.folder.unfinished()
 
     def is_old(other: str) -> bool:
-        parsed = parse_run_id(session.folder.name, other)
-        return parsed is not None and other not in staying and _age_us(parsed[0], latest) > keep.microseconds
+        cutoff = _cutoff_of(session, other)
+        if cutoff is None or cutoff in shown or other in unfinished:
+            return False
+        return _age_us(cutoff, latest) > keep.microseconds
 
     held = {run.run_id for run in session.ledger.runs()}
     removed = 0
@@ -55,7 +60,8 @@ def remove_old(session: Session, run_id: str) -> int:
             continue
         removed += gone
         session.event("removed_runs", run_id, runs=gone, message=publisher.describe())
-    folders = [folder for folder in _quarantines(session) if is_old(folder.name)]
+    needed = _referred_to(session, [other for other in session.folder.run_ids() if not is_old(other)])
+    folders = [path for path in _quarantines(session) if is_old(path.name) and path.name not in needed]
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
     stayed = sum(folder.exists() for folder in folders)
@@ -65,10 +71,24 @@ def remove_old(session: Session, run_id: str) -> int:
     return removed + len(folders) - stayed
 
 
-def _staying(session: Session) -> set[str]:
-    """The nights that readers saw last, and those that are not finished."""
-    shown = (str(each["run_id"]) for each in session.folder.published() if each.get("current", True))
-    return {*islice(shown, SHOWN_LAST), *session.folder.unfinished()}
+def _shown_last(session: Session) -> set[datetime]:
+    """The cutoffs of the nights that readers saw last."""
+    shown = (each for each in session.folder.published() if each.get("current", True))
+    cutoffs = (_cutoff_of(session, str(each["run_id"])) for each in shown)
+    return {cutoff for cutoff, _ in islice(groupby(cutoffs), SHOWN_LAST) if cutoff is not None}
+
+
+def _referred_to(session: Session, run_ids: Iterable[str]) -> set[str]:
+    """The quarantine folders that the manifests of some nights, and of decided ones, refer to."""
+    folder = session.folder
+    manifests = [folder.manifest(run_id) or {} for run_id in run_ids]
+    manifests += [read_json(folder.work(run_id) / COMMIT) for run_id in folder.decided()]
+    return {str((each.get("data") or {}).get("quarantine_folder")) for each in manifests}
+
+
+def _cutoff_of(session: Session, run_id: str) -> datetime | None:
+    parsed = parse_run_id(session.folder.name, run_id)
+    return parsed[0] if parsed is not None else None
 
 
 def _quarantines(session: Session) -> Iterator[Path]:

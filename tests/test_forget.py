@@ -632,10 +632,33 @@ def test_nothing_that_writes_rows_of_leads_begins_while_some_are_erased(project,
             lambda: workflows.monitor(config, rebuild=True),
             lambda: workflows.write_feature_table(config, out),
             lambda: workflows.register_run(config, out),
+            lambda: workflows.check_data(config, quarantine=out),
         ):
             with pytest.raises(BusyError, match=r"leads are being erased.*forget, process"):
                 work()
     assert not out.exists()
+
+
+def test_check_keeps_forget_out_and_makes_no_nightly_folder(project, tmp_path: Path) -> None:
+    """It writes the rows that it puts aside."""
+    config, lead = project
+    nightly_folder = config.parent / "nightly"
+
+    def forgetting(name: str, share: float) -> None:
+        with pytest.raises(BusyError, match="check, process"):
+            forget(config, [lead])
+
+    workflows.check_data(config, quarantine=tmp_path / "q", progress=forgetting)
+    shutil.rmtree(nightly_folder)
+    workflows.check_data(config, quarantine=tmp_path / "q")
+    assert not nightly_folder.exists()
+
+    def first_forgotten(name: str, share: float) -> None:
+        nightly_folder.mkdir()
+        write_forgotten(nightly_folder, read_forgotten(nightly_folder).adding([lead]))
+
+    with pytest.raises(DataError, match="leads were forgotten while 'check' was at work"):
+        workflows.check_data(config, quarantine=tmp_path / "q", progress=first_forgotten)
 
 
 def test_who_is_at_work_shares_the_lock_and_the_dead_are_not_told(tmp_path: Path) -> None:

@@ -123,11 +123,13 @@ def holding_results(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def keeping_forget_out(command: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+def keeping_forget_out(
+    command: str, *, create: bool = True
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """Let ``convpredict forget`` refuse to begin while the decorated workflow, which writes rows of leads, is at work.
 
-    The workflow takes ``config``, and ``overrides`` where it has them; ``command`` is what ``forget`` calls it. It
-    raises BusyError while leads are being erased.
+    The workflow takes ``config``, and ``overrides`` where it has them; ``command`` is what ``forget`` calls it, and
+    without ``create`` no nightly folder is made for it. It raises BusyError while leads are being erased.
     """
 
     def decorate(work: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -139,7 +141,7 @@ def keeping_forget_out(command: str) -> Callable[[Callable[_P, _R]], Callable[_P
 
             given = parameters.bind(*args, **kwargs).arguments
             project = load_project(given["config"], overrides=given.get("overrides", ()))
-            with sharing(nightly_folder(project), command):
+            with sharing(nightly_folder(project), command, create=create):
                 return work(*args, **kwargs)
 
         return kept

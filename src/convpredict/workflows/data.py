@@ -49,6 +49,7 @@ def simulate_data(
     }
 
 
+@keeping_forget_out("check", create=False)
 def check_data(
     config: Path,
     *,
@@ -59,7 +60,8 @@ def check_data(
 ) -> ValidationReport:
     """Read and validate the history that a configuration declares; broken rows go to the folder ``quarantine``.
 
-    What a scorecard's rules name and the history does not hold is among the report's warnings.
+    What a scorecard's rules name and the history does not hold is among the report's warnings. Raises BusyError while
+    leads are being erased, which those rows could hold; no nightly folder is made.
     """
     from ..config.against_history import check_against_history
     from ..models.scorecard import Scorecard

@@ -22,11 +22,12 @@ _LARGEST_BYTES = 65_536
 
 
 @contextmanager
-def sharing(folder: Path, command: str) -> Iterator[None]:
+def sharing(folder: Path, command: str, *, create: bool = True) -> Iterator[None]:
     """Keep ``convpredict forget`` out of a nightly folder for the length of a ``with`` block that writes rows of leads.
 
     Any number of commands share the lock (``flock``, which goes with the process); the file tells who they are.
-    Where the folder cannot be written to or has no locks, the list of the forgotten is compared at the end instead.
+    Where the folder cannot be written to or has no locks, or is not there and not to be made (``create``), the list of
+    the forgotten is compared at the end instead.
 
     Raises BusyError while leads are being erased, DataError where they were and nothing could keep that off.
 
@@ -38,7 +39,7 @@ def sharing(folder: Path, command: str) -> Iterator[None]:
     ...
     convpredict.errors.BusyError: ...
     """
-    descriptor = _open(folder)
+    descriptor = _open(folder, create=create)
     if descriptor is None or not _take(descriptor, fcntl.LOCK_SH):
         with _comparing(folder, command):
             yield
@@ -57,7 +58,7 @@ def sharing(folder: Path, command: str) -> Iterator[None]:
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Have a nightly folder without any command that writes rows of leads. Raises BusyError with those at work."""
-    descriptor = _open(folder)
+    descriptor = _open(folder, create=True)
     if descriptor is None or not _take(descriptor, fcntl.LOCK_EX):
         raise DataError(
             f"'{folder / FILE}' cannot be written or locked, so a training that runs could write what is being erased; "
@@ -74,11 +75,12 @@ def alone(folder: Path) -> Iterator[None]:
         _release(descriptor)
 
 
-def _open(folder: Path) -> int | None:
+def _open(folder: Path, *, create: bool) -> int | None:
     """The lock's file, for reading alone where it may not be written; None: it cannot be had."""
     for flags in (os.O_RDWR | os.O_CREAT | os.O_APPEND, os.O_RDONLY):
         with suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
+            if create:
+                folder.mkdir(parents=True, exist_ok=True)
             return os.open(folder / FILE, flags | os.O_CLOEXEC, 0o644)
     return None
 
@@ -143,9 +145,9 @@ def _comparing(folder: Path, command: str) -> Iterator[None]:
     yield
     if _listed(folder, command) != before:
         raise DataError(
-            f"leads were forgotten while '{command}' was at work, and '{folder}' cannot be locked by this user, so "
-            "that nothing kept the two apart: what was written may hold these leads. Run 'convpredict forget' again "
-            "with what was written under --also, or delete it and run this again"
+            f"leads were forgotten while '{command}' was at work, and '{folder}' cannot be locked by this user or was "
+            "not there yet, so that nothing kept the two apart: what was written may hold these leads. Run "
+            "'convpredict forget' again with what was written under --also, or delete it and run this again"
         )
 
 

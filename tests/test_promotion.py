@@ -407,6 +407,47 @@ def test_without_revenue_to_judge_by_the_values_have_no_say_and_say_so(rows, tol
     assert "not compared: the spans differ" in check.sentence
 
 
+@pytest.mark.parametrize("total", [0.0, -1.0])
+def test_a_challenger_that_predicts_nothing_in_all_is_worse(total, equal_figures):
+    """|ln| of its total is infinite; its order is the champion's, so that only the total tells."""
+    pair, _ = value_pair(4)
+    shifted = pair.challenger - pair.challenger.mean() + total
+    found = compare_values(replace(pair, challenger=shifted), CONFIG)
+    json.dumps(found, allow_nan=False)
+    entry = found["difference"]["total_error"]
+    assert 0 < entry["low"] <= entry["value"] <= entry["high"]
+    verdict, check = value_check(equal_figures, found)
+    assert (verdict.holds, check.holds) == (False, False)
+    assert "total_error +1" in check.sentence
+    nothing = compare_values(replace(pair, challenger=0 * pair.challenger), CONFIG)
+    assert nothing["difference"]["total_error"]["low"] > 0
+    back = compare_values(replace(pair, champion=shifted), CONFIG)
+    assert value_check(equal_figures, back, PromotionConfig(value="better"))[1].holds is True
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize("side", ["challenger", "champion"])
+def test_values_that_are_no_numbers_do_not_hold_and_are_counted(side, number, equal_figures):
+    pair, _ = value_pair(5)
+    values = np.where(np.arange(len(pair.label)) < 3, number, getattr(pair, side))
+    found = compare_values(replace(pair, **{side: values}), CONFIG)
+    json.dumps(found, allow_nan=False)
+    verdict, check = value_check(equal_figures, found)
+    assert (verdict.holds, check.holds) == (False, False)
+    assert f"3 of the {side}'s expected values are no finite numbers" in check.sentence
+    assert value_check(equal_figures, found, PromotionConfig(value="any"))[0].holds
+
+
+def test_a_figure_that_is_not_defined_does_not_hold(equal_figures):
+    """All rows brought the same, so that no order of them can be judged."""
+    pair, _ = value_pair(6, rate=1.0)
+    found = compare_values(replace(pair, revenue=np.full(len(pair.label), 50.0)), CONFIG)
+    assert found["difference"]["normalised_gini"] == {"value": None, "low": None, "high": None}
+    verdict, check = value_check(equal_figures, found)
+    assert (verdict.holds, check.holds) == (False, False)
+    assert "cannot be judged: " in check.sentence
+
+
 def pairs_config(outcome: str = "conversion") -> Config:
     names = ("leads", "interactions", "conversions", "revenue")
     tables = {name: {"source": "leads"} for name in names}

@@ -19,8 +19,9 @@ class PromotionConfig(Strict):
     wholly outside of. ``min_converting_leads``: with fewer, nothing is decided and the champion stays.
     ``further_horizons``: the log loss within each further horizon that both predict. ``value``: where both predict
     it, the expected value against the revenue of observations whose value window has ended (its total, its order, and
-    what call lists in that order hold); where there are none, nothing is asked for. A challenger that lacks columns
-    which the champion gives to readers is never promoted by the rule.
+    what call lists in that order hold); where there are none, nothing is asked for, and where a value or a figure of
+    theirs is not defined, it does not hold. A challenger that lacks columns which the champion gives to readers is
+    never promoted by the rule.
     """
 
     log_loss: Requirement = "not_worse"

@@ -147,7 +147,10 @@ def _kept(figures: Mapping[str, Any]) -> list[Check]:
 
 
 def _valued(found: Mapping[str, Any] | None, config: PromotionConfig) -> list[Check]:
-    """The expected values, where both predict them; without revenue to judge them by they have no say."""
+    """The expected values, where both predict them; without revenue to judge them by they have no say.
+
+    Values that are no finite numbers, and figures that are not defined although there is revenue, do not hold.
+    """
     if found is None:
         return []
     if config.value == "any":
@@ -163,15 +166,13 @@ def _valued(found: Mapping[str, Any] | None, config: PromotionConfig) -> list[Ch
         f"{counts['rows']:,} observations whose value window of {horizon} has ended, with revenue from "
         f"{counts['converting_leads']:,} leads"
     )
+    if "not_finite" in found:
+        whose = " and ".join(f"{count:,} of the {side}'s" for side, count in found["not_finite"].items())
+        why = f"value: on {seen}, {whose} expected values are no finite numbers, so they cannot be compared."
+        return [Check("value", False, why)]
     if not found["judged"]:
         return [Check("value", None, f"value: not judged on {seen}: too little revenue to tell anything by.")]
-    known = {
-        name: entry
-        for name, entry in found["difference"].items()
-        if entry["low"] is not None and entry["high"] is not None
-    }
-    undefined = [name for name in VALUE_FIGURES if name not in known]
-    check = _required("value", config.value, known, VALUE_FIGURES, "champion")
+    check = _required("value", config.value, found["difference"], VALUE_FIGURES, "champion")
     own, other = (found[side] for side in ("challenger", "champion"))
     ratios, ginis = ([_plain(side[name]["value"]) for side in (own, other)] for name in ("total_ratio", GINI))
     told = [
@@ -180,8 +181,6 @@ def _valued(found: Mapping[str, Any] | None, config: PromotionConfig) -> list[Ch
         f"revenue called per quarter {own[CALLED]:,.0f} and {other[CALLED]:,.0f}",
     ]
     sentence = f"value, on {seen} (challenger and champion): {', '.join(told)}; {check.sentence}"
-    if undefined:
-        sentence += f" Not judged, as it is not defined: {', '.join(undefined)}."
     return [Check("value", check.holds, sentence)]
 
 

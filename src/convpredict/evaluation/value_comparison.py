@@ -25,6 +25,8 @@ VALUE_FIGURES = {TOTAL_ERROR: -1, GINI: 1, CALLED: 1}
 """What is compared, and 1 where larger is better."""
 
 _MOST_RESAMPLES = 200
+_LARGEST_ERROR = math.log(1e6)
+"""Stands for the infinite error of a predicted total of zero or less, so that it can be told and compared."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,14 @@ def compare_values(
     """How well the expected values of two models foretold the revenue, on the same resamples of the leads.
 
     Returns, safe for JSON, ``counts``, ``judged`` (False: fewer than ten leads brought revenue, or all of it was paid
-    back, and there are no figures), the ``total_ratio`` (predicted over actual total) and ``normalised_gini`` of
+    back, and there are no figures), ``not_finite`` (only where a side's values are not all numbers: how many of which;
+    there are no figures then either), the ``total_ratio`` (predicted over actual total) and ``normalised_gini`` of
     ``challenger`` and ``champion``, the ``called_revenue`` of each (revenue per quarter of the leads that weekly call
     lists in the order of the expected value would have held, see :func:`.calls.replay_calls`), and under
     ``difference`` (challenger minus champion, each ``value``, ``low``, ``high``)
 
-    ``total_error``: of \\|ln(total ratio)\\|, smaller is better: twice too much is as wrong as half of it;
+    ``total_error``: of \\|ln(total ratio)\\|, smaller is better: twice too much is as wrong as half of it; at most
+    ln(1,000,000), which is also that of a total of zero or less;
     ``normalised_gini`` and ``called_revenue``: larger is better.
 
     The three intervals hold together, each with a third of the error (Bonferroni). At most 200 resamples are drawn.
@@ -74,25 +78,28 @@ def compare_values(
     config = config.model_copy(update={"resamples": min(config.resamples, _MOST_RESAMPLES)})
     leads = np.asarray(pair.lead_ids)
     result: dict[str, Any] = {"counts": _counts(pair, leads), "judged": False}
+    sides = {"challenger": pair.challenger, "champion": pair.champion}
+    broken = {side: int(np.sum(~np.isfinite(values))) for side, values in sides.items()}
+    if any(broken.values()):
+        return {**result, "not_finite": {side: count for side, count in broken.items() if count}}
     if result["counts"]["converting_leads"] < FEWEST_CONVERTING_LEADS or pair.revenue.sum() <= 0:
         return result
     confidence = 1 - (1 - config.confidence) / len(VALUE_FIGURES)
-    sides = (pair.challenger, pair.champion)
-
-    own, *orders = (_Gini(pair.revenue, order_by) for order_by in (pair.revenue, *sides))
+    own, *orders = (_Gini(pair.revenue, order_by) for order_by in (pair.revenue, *sides.values()))
 
     def statistic(weight: Floats | None) -> Floats:
         w = np.ones(len(leads)) if weight is None else weight
         total, most = float(w @ pair.revenue), own.of(w)
         if total <= 0 or not most > 0:
             return np.full(2 * len(sides), np.nan)
-        return np.array([*(float(w @ p) / total for p in sides), *(order.of(w) / most for order in orders)])
+        return np.array(
+            [*(float(w @ p) / total for p in sides.values()), *(order.of(w) / most for order in orders)]
+        )
 
     drawn = resample_leads(statistic, leads, resamples=config.resamples, seed=config.seed)
     ratios, ginis = (np.vstack([drawn.value[at], drawn.draws[:, at]]) for at in (slice(0, 2), slice(2, 4)))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        errors = np.abs(np.log(ratios))
-    for position, side in enumerate(("challenger", "champion")):
+    errors = _total_errors(ratios)
+    for position, side in enumerate(sides):
         result[side] = {
             "total_ratio": _entry(ratios[:, position], config.confidence),
             GINI: _entry(ginis[:, position], config.confidence),
@@ -124,6 +131,13 @@ def compare_values(
         "of_each": confidence,
     }
     return result
+
+
+def _total_errors(ratios: Floats) -> Floats:
+    """|ln| of predicted over actual totals, finite where they are defined."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        errors = np.where(ratios <= 0, np.inf, np.abs(np.log(ratios)))
+    return np.asarray(np.minimum(errors, _LARGEST_ERROR), np.float64)
 
 
 class _Gini:

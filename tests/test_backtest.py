@@ -198,6 +198,25 @@ def test_without_outcomes_drift_is_still_shown() -> None:
     assert "No outcome is known yet" in judged.sentences[-1]
 
 
+def test_where_drift_is_known_on_no_night_it_is_left_out() -> None:
+    """No lead was scored on any night, or the training rows had no scores to hold them against."""
+    config = EvaluationConfig(resamples=50, calls_per_week=1)
+    empty = {name: getattr(rows(), name)[:0] for name in ("night", "lead", "p", "points", "label")}
+    judged = judge_nights(rows(**empty), config, horizon="10d")
+    assert judged.nights["open_leads"].tolist() == [0, 0]
+    assert judged.summary["largest_drift"] is None
+    assert judged.sentences[-1] == "No lead was scored on any of these nights, so nothing can be told."
+    assert len(judged.figure().axes) == 4
+    without = [(np.array([]), 0)] * 2
+    judged = judge_nights(rows(reference=without), config, horizon="10d")
+    assert judged.summary["largest_drift"] is None
+    assert "times the conversions that came" in judged.sentences[-1]
+    assert "drift" not in " ".join(judged.sentences)
+    one = judge_nights(rows(reference=[without[0], rows().reference[1]]), config, horizon="10d")
+    assert one.summary["largest_drift"] == one.nights["drift"][1]
+    assert "largest drift of the scores" in one.sentences[-1]
+
+
 def test_drift_is_nought_on_average_without_drift_and_plain_with_it() -> None:
     rng = np.random.default_rng(0)
     plain = [score_drift(rng.beta(1, 9, 2000), rng.beta(1, 9, 300)) for _ in range(200)]

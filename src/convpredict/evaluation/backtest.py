@@ -104,6 +104,8 @@ def score_drift(
 def judge_nights(rows: NightlyRows, config: EvaluationConfig, *, horizon: str) -> BacktestJudgement:
     """Judge every night, every month and all nights together; nights without known outcomes show drift only.
 
+    Drift needs scores of the night and of training rows; without any, ``largest_drift`` is None and not told of.
+
     Intervals resample leads. Every open lead takes its place on a call list, but only those whose outcome is
     known are counted as hits and enter AUC, log loss and calibration.
     """
@@ -115,7 +117,7 @@ def judge_nights(rows: NightlyRows, config: EvaluationConfig, *, horizon: str) -
             for number in range(len(rows.nights))
         ]
     )
-    judged = rows.label >= 0
+    judged, drift = rows.label >= 0, table["drift"].dropna()
     cutoff = pd.Series(pd.DatetimeIndex(list(rows.nights)))
     summary: dict[str, Any] = {
         "nights": len(rows.nights),
@@ -125,7 +127,7 @@ def judge_nights(rows: NightlyRows, config: EvaluationConfig, *, horizon: str) -
         "models": len(set(rows.trained_at)),
         "scores": len(rows.p),
         "horizon": horizon,
-        "largest_drift": float(np.nanmax(table["drift"].to_numpy())) if len(table) else None,
+        "largest_drift": float(drift.max()) if len(drift) else None,
     }
     months = pd.DataFrame()
     sentences: tuple[str, ...] = (
@@ -145,7 +147,8 @@ def judge_nights(rows: NightlyRows, config: EvaluationConfig, *, horizon: str) -
             *_state(summary),
         )
     else:
-        sentences = (*sentences, "No outcome is known yet, so nothing but drift can be told.")
+        why = "No outcome is known yet" if len(rows.p) else "No lead was scored on any of these nights"
+        sentences = (*sentences, f"{why}, so nothing {'but drift ' if len(drift) else ''}can be told.")
     return BacktestJudgement(table, months, summary, sentences)
 
 
@@ -223,7 +226,7 @@ def _judge_night(
 
 
 def _state(summary: dict[str, Any]) -> tuple[str, ...]:
-    """Sentences on ranking and calibration over all nights together."""
+    """Sentences on ranking and calibration over all nights together, and on drift where it is known."""
     found = summary["all"]
     model, level = found["model"], f"{100 * found['interval']['confidence']:.4g} %"
     own = model["auc"]
@@ -233,11 +236,11 @@ def _state(summary: dict[str, Any]) -> tuple[str, ...]:
         text += (
             f", the points {found['scorecard']['auc']['value']:.3f}: {gap['value']:+.3f} [{_span(gap, 3)}]"
         )
-    ratio = model["calibration_ratio"]
+    ratio, drift = model["calibration_ratio"], summary["largest_drift"]
+    told = "" if drift is None else f"; largest drift of the scores {drift:.2f} (above .25 is a shift)"
     return (
         f"{text}.",
-        f"The models predicted {ratio['value']:.2f} times the conversions that came [{_span(ratio, 2)}]; "
-        f"largest drift of the scores {summary['largest_drift']:.2f} (above .25 is a shift).",
+        f"The models predicted {ratio['value']:.2f} times the conversions that came [{_span(ratio, 2)}]{told}.",
     )
 
 

@@ -22,18 +22,23 @@ import pytest
 import yaml
 
 from convpredict.cli import main
+from convpredict.config.load import load_project
 from convpredict.config.training import TrackingConfig
 from convpredict.errors import BundleError, ConfigError, DataError, PromotionError, RegistryError
 from convpredict.models.bundle import load_bundle
+from convpredict.scoring.nightly.model import choose_champion
 from convpredict.tracking import champions, store
 from convpredict.tracking.champions import champion_at, read_changes, set_champion
+from convpredict.tracking.checksums import write_checksums
 from convpredict.tracking.load_back import check_same
+from convpredict.tracking.model_directory import directory_digest
 from convpredict.tracking.registration import settle_challenger
 from convpredict.tracking.registry import get_model, list_versions, rollback
 from convpredict.tracking.store import connect, patiently
 from convpredict.tracking.versions import CHALLENGER, CHAMPION, PROMOTION, VERIFIED, Registry, open_registry
 from convpredict.training.training_set import TrainingSet
 from convpredict.workflows.data import simulate_data
+from convpredict.workflows.monitoring import _bundle, _champion
 from convpredict.workflows.promoting import list_models, promote
 from convpredict.workflows.promoting import rollback as roll_back
 from convpredict.workflows.tracked_runs import register_run
@@ -383,10 +388,6 @@ def test_a_crash_in_a_rollback_never_leaves_the_bad_version_to_the_rule(shop, mo
 
 def test_a_bundle_that_is_not_the_registered_one_scores_no_night(shop):
     """Its checksums fit; only the digest that the registry keeps tells."""
-    from convpredict.config.load import load_project
-    from convpredict.scoring.nightly.model import choose_champion
-    from convpredict.workflows.monitoring import _bundle
-
     promote(shop.config, version=shop.good)
     project = load_project(shop.config)
     bundle = choose_champion(project.config)(datetime.now(UTC), False).bundle
@@ -400,6 +401,31 @@ def test_a_bundle_that_is_not_the_registered_one_scores_no_night(shop):
         assert _bundle(project, manifest) is None
     finally:
         client.set_model_version_tag(NAME, shop.good, key, bundle.digest)
+
+
+def test_a_version_that_cannot_be_read_does_not_become_champion_again(shop):
+    """Its files are those that were registered, but this version of convpredict does not know their format."""
+    client, name = bare_versions("unread", shop.tracking, 2), "unread"
+    folder = shop.folder / "unread"
+    shutil.copytree(shop.model(shop.good).folder, folder)
+    index = folder / "artifacts" / "bundle" / "bundle.json"
+    content = json.loads(index.read_text())
+    content["format"] = 99
+    index.write_text(json.dumps(content))
+    (folder / "checksums.json").unlink()
+    write_checksums(folder)
+    tags = {**get_model(name, "1", shop.tracking).tags, "convpredict.checksums": directory_digest(folder)}
+    client.create_model_version(name, str(folder), shop.model(shop.good).run_id, tags=tags)
+    set_champion(name, "3", shop.tracking, by="force", expected=None)
+    set_champion(name, "2", shop.tracking, by="force", expected="3")
+    with pytest.raises(
+        BundleError, match=r"version 3 .*cannot be used, .*version 2 stays champion: .*promote"
+    ):
+        rollback(name, shop.tracking)
+    registry = open_registry(name, shop.tracking)
+    assert registry.aliases()[CHAMPION] == "2"
+    assert champions.WITHDRAWN not in registry.version("2").tags
+    assert [change.by for change in read_changes(name, shop.tracking)] == ["force", "force"]
 
 
 def test_a_champion_set_by_hand_is_noticed(shop):
@@ -707,17 +733,36 @@ def silent_server():
             connection.close()
 
 
-def test_a_server_that_never_answers_is_given_up(monkeypatch, silent_server):
-    """The tries and the time-out of each are ours where the environment says nothing; here with a shorter time-out."""
+def ask_for_the_night(project):
+    choose_champion(project.config)(datetime.now(UTC), False)
+
+
+def ask_for_retraining(project):
+    _champion(project, {"model": {"version": "1"}})
+
+
+def ask_for_monitoring(project):
+    assert _bundle(project, {"model": {"version": "1"}}) is None
+    raise RegistryError("cannot be used")
+
+
+@pytest.mark.parametrize("ask", [ask_for_the_night, ask_for_retraining, ask_for_monitoring])
+def test_a_server_that_never_answers_is_given_up(monkeypatch, silent_server, shop, ask):
+    """The tries and the time-out of each are ours where the environment says nothing; here with a shorter time-out.
+    They hold for nights, monitoring and the look at the champion, and for nothing that uploads."""
     uri, accepted = silent_server
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
+    names = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT")
+    for name in names:
         monkeypatch.setenv(name, "")  # so that what is set below is taken back
         monkeypatch.delenv(name)
-    assert store._DEFAULTS["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "20"
-    monkeypatch.setitem(store._DEFAULTS, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    connect(shop.tracking.uri)
+    assert not set(names) & set(os.environ)
+    assert store._IMPATIENT["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "20"
+    monkeypatch.setitem(store._IMPATIENT, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with pytest.raises(RegistryError, match="cannot be used"):
-        get_model(NAME, "champion", TrackingConfig(uri=uri))
+        ask(load_project(shop.config, overrides=(f"tracking.uri={uri}",)))
     assert len(accepted) == 3
+    assert not set(names) & set(os.environ)
 
 
 def test_the_environment_says_how_long_a_server_is_waited_for(monkeypatch, silent_server):

@@ -167,10 +167,10 @@ def rollback(
     """Make the champion before the present one champion again; repeated, it walks back further.
 
     Former champions whose version was deleted are passed over: the change's ``figures`` name them (``deleted``). Where
-    the alias itself was deleted, the last recorded champion is restored. The files of the one to go back to are checked
-    first. The present one is marked as withdrawn, so that no rule promotes it again. ``now`` is the present
+    the alias itself was deleted, the last recorded champion is restored. The one to go back to is checked and
+    loaded first. The present one is marked as withdrawn, so that no rule promotes it again. ``now`` is the present
     instant, if it is not the clock's. Raises RegistryError if there is none to go back to, BundleError if its files are
-    damaged.
+    damaged or cannot be read.
     """
     registry = open_registry(name, config)
     stack = former_champions(read_changes(name, config))
@@ -182,7 +182,7 @@ def rollback(
         if version not in there:
             deleted.append(version)
         elif version != present:
-            get_model(name, version, config)
+            _check_usable(get_model(name, version, config), registry, present)
             figures = {"deleted": list(dict.fromkeys(deleted))} if deleted else {}
             return set_champion(
                 name,
@@ -199,6 +199,18 @@ def rollback(
         f"there is no former champion of {registry.where} to go back to: {_why_none(present, deleted)}. Train another "
         "model and promote it, or name a version: 'convpredict promote --version N --force REASON'"
     )
+
+
+def _check_usable(model: RegisteredModel, registry: Registry, champion: str | None) -> None:
+    """Raise BundleError for a version that the next night could not load."""
+    try:
+        model.load()
+    except BundleError as error:
+        stays = f"version {champion} stays champion" if champion else "there is still no champion"
+        raise BundleError(
+            f"version {model.version} of {registry.where} cannot be used, so nothing was rolled back and {stays}: "
+            f"{error}. Mend that, or make another version champion: 'convpredict promote --version N --force REASON'"
+        ) from error
 
 
 def _why_none(present: str | None, deleted: list[str]) -> str:

@@ -34,10 +34,8 @@ _DEFAULTS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is for results
-    # Seconds for a server that is down and about a minute for one that never answers: a night waits with its lock held.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
+_IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 _PRIVATE = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
 
@@ -60,6 +58,22 @@ def at_store(uri: str) -> Iterator[None]:
         yield
     finally:
         _FIXED.reset(token)
+
+
+@contextmanager
+def waiting_briefly() -> Iterator[None]:
+    """Give a tracking server up soon, for a while: after seconds if it is down, a minute if it never answers.
+
+    For who holds a lock or has other things to do meanwhile. Trainings keep MLflow's own patience: a slow server may
+    need minutes for what is uploaded. Where the environment says how long, it is left as it is.
+    """
+    ours = {name: value for name, value in _IMPATIENT.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
 
 
 def absolute_uri(uri: str) -> str:

@@ -268,7 +268,7 @@ def why_paused(state: Path, manifest: Mapping[str, Any], pause: Duration, now: d
 
 def _champion(project: Project, last: Mapping[str, Any]) -> tuple[Version | None, str]:
     """The registry's champion; None where nights are scored with a bundle and there is none, with what to say of it."""
-    from ..tracking.store import is_there, tracking_uri
+    from ..tracking.store import is_there, tracking_uri, waiting_briefly
     from ..tracking.versions import CHAMPION, open_registry
 
     config = project.config
@@ -276,10 +276,11 @@ def _champion(project: Project, last: Mapping[str, Any]) -> tuple[Version | None
     if not from_registry and not is_there(tracking_uri(config.tracking)):
         return None, ""
     try:
-        registry = open_registry(config.name, config.tracking)
-        if not from_registry and CHAMPION not in registry.aliases():
-            return None, ""
-        return registry.version(CHAMPION), ""
+        with waiting_briefly():
+            registry = open_registry(config.name, config.tracking)
+            if not from_registry and CHAMPION not in registry.aliases():
+                return None, ""
+            return registry.version(CHAMPION), ""
     except RegistryError as error:
         if from_registry:
             raise
@@ -332,12 +333,14 @@ def _write_reports(
 def _bundle(project: Project, manifest: Mapping[str, Any]) -> Bundle | None:
     """The bundle of a night's model, from the registry; None where it is not there, or another one by now."""
     from ..tracking.registry import get_model
+    from ..tracking.store import waiting_briefly
 
     model = manifest.get("model") or {}
     if not model.get("version"):
         return None
     try:
-        bundle = get_model(project.config.name, model["version"], project.config.tracking).load()
+        with waiting_briefly():
+            bundle = get_model(project.config.name, model["version"], project.config.tracking).load()
     except (RegistryError, BundleError, DataError):
         return None
     return bundle if bundle.digest == model.get("digest") else None

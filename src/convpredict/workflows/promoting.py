@@ -203,7 +203,7 @@ def rollback(
     """Make the former champion champion again; repeated, it walks back further.
 
     ``now`` is the present instant, if it is not the clock's. Raises RegistryError if there is none to go back to,
-    BundleError if its files are damaged.
+    BundleError if its files are damaged or cannot be read.
     """
     from ..tracking.registry import rollback as roll_back
 

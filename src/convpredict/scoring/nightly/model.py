@@ -95,11 +95,13 @@ def choose_champion(config: Config) -> ModelChooser:
 
     def choose(cutoff: datetime, afterwards: bool) -> NightModel:
         from ...tracking.champions import champion_at
+        from ...tracking.store import waiting_briefly
 
-        then = champion_at(config.name, cutoff, config.tracking) if afterwards else None
-        wanted = then or CHAMPION
-        if wanted not in kept:
-            kept[wanted] = _registered(config, wanted)
+        with waiting_briefly():
+            then = champion_at(config.name, cutoff, config.tracking) if afterwards else None
+            wanted = then or CHAMPION
+            if wanted not in kept:
+                kept[wanted] = _registered(config, wanted)
         found = kept[wanted]
         if not afterwards or then is not None:
             return found

@@ -403,6 +403,19 @@ def test_a_bundle_that_is_not_the_registered_one_scores_no_night(shop):
         client.set_model_version_tag(NAME, shop.good, key, bundle.digest)
 
 
+def test_a_version_that_cannot_be_loaded_becomes_champion_by_no_force(shop):
+    promote(shop.config, version=shop.good)
+    client, key = connect(shop.tracking.uri), "convpredict.digest"
+    digest = shop.model(shop.poor).tags[key]
+    client.set_model_version_tag(NAME, shop.poor, key, "0" * 64)
+    try:
+        with pytest.raises(BundleError, match="is another one than was registered"):
+            promote(shop.config, version=shop.poor, force="in a hurry")
+    finally:
+        client.set_model_version_tag(NAME, shop.poor, key, digest)
+    assert open_registry(NAME, shop.tracking).aliases()[CHAMPION] == shop.good
+
+
 def test_a_version_that_cannot_be_read_does_not_become_champion_again(shop):
     """Its files are those that were registered, but this version of convpredict does not know their format."""
     client, name = bare_versions("unread", shop.tracking, 2), "unread"

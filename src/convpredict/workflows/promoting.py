@@ -171,6 +171,7 @@ def promote(
         raise PromotionError(
             _not_promoted(challenger, champion, verdict, lines), {**summary, "promoted": False}
         )
+    challenger.load()  # refused here rather than by the next night
     set_champion(
         name,
         challenger.version,

@@ -36,7 +36,7 @@ demo: $(STAMP) ## simulate a funnel, check it, train, compare, score, promote, r
 test: $(STAMP) ## run every test, the examples in docstrings among them, in two processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-crash: $(STAMP) ## kill 200 nightly runs and take their disk away (a quarter of an hour or more; CONVPREDICT_KILLS says how often)
+crash: $(STAMP) ## kill 200 nightly runs and take their disk away (six minutes on quiet cores; CONVPREDICT_KILLS says how often)
 	CONVPREDICT_KILLS=$${CONVPREDICT_KILLS:-200} $(BIN)/python -m pytest -s tests/crash
 
 check: $(STAMP) ## lint, formatting and types

@@ -19,7 +19,7 @@ from convpredict.config.load import parse_project
 from convpredict.errors import ConfigError, DataError, PublishError
 from convpredict.scoring.nightly.buckets import BucketStore
 from convpredict.scoring.nightly.checks import check_scores
-from convpredict.scoring.nightly.lock import holding_lock, owner_of
+from convpredict.scoring.nightly.lock import LOCK, holding_lock, owner_of
 from convpredict.scoring.nightly.plan import (
     Plan,
     cutoffs_between,
@@ -30,6 +30,7 @@ from convpredict.scoring.nightly.plan import (
 )
 from convpredict.scoring.nightly.state import COMMIT, NightFolder
 from convpredict.scoring.nightly.steps import Steps, peak_memory
+from open_files import duplicate_of
 
 NIGHT = datetime(2025, 6, 1, tzinfo=UTC)
 INSTANTS = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
@@ -280,6 +281,17 @@ def test_the_lock_tells_its_owner_and_is_empty_afterwards(tmp_path):
     (tmp_path / "lock").write_text('{"pid": 1')
     with holding_lock(tmp_path, "demo-2") as left_behind:
         assert left_behind == {"pid": "unknown"}
+
+
+def test_a_child_that_was_forked_meanwhile_does_not_keep_the_lock(tmp_path):
+    """A duplicate of a descriptor has the same lock as that of a forked child."""
+    with holding_lock(tmp_path, "demo-1"):
+        kept = duplicate_of(tmp_path / LOCK)
+    try:
+        with holding_lock(tmp_path, "demo-2"):
+            pass
+    finally:
+        os.close(kept)
 
 
 def test_a_folder_that_cannot_be_is_told(tmp_path):

@@ -1,12 +1,13 @@
-"""Files and folders that appear whole or not at all: written beside their place, synced, then renamed."""
+"""Files and folders that appear whole or not at all: written beside their place, synced, then renamed; their locks."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -89,3 +90,13 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def release(descriptor: int) -> None:
+    """Give up the kernel's lock (``flock``) on an open file or folder, if it has one, and close it.
+
+    Closing alone would leave the lock with a child that was forked meanwhile.
+    """
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)

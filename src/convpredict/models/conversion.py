@@ -38,18 +38,16 @@ from .capacity import (
     thin_negatives,
     validation_folds,
 )
+from .conversion_parameters import check_parameters
 from .encoding import Encoder, Matrix
 from .inputs import (
     Table,
     check_groups,
     check_labels,
-    check_random_state,
     check_rows,
     check_times,
     check_two_classes,
     check_weights,
-    is_auto,
-    is_number,
     is_whole,
     require,
 )
@@ -64,7 +62,6 @@ _Result = TypeVar("_Result")
 _CHUNK_ROWS = 65_536
 _FEW_ROWS = 50_000
 _LOGISTIC_ROWS = 150_000
-_MOST_SEEDS = 50
 
 
 class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -181,7 +178,7 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         parameter out of range, and ValueError where rows, labels, weights, groups or times cannot be used: all
         must be known, weights not negative.
         """
-        self._check_parameters()
+        check_parameters(self)
         require(
             is_whole(horizon_us, 0),
             "horizon_us",
@@ -299,71 +296,6 @@ class ConversionModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.classifier_tags.multi_class = False
         tags.input_tags.allow_nan = True
         return tags
-
-    def _check_parameters(self) -> None:
-        trees, leaves, seeds, weight = self.n_estimators, self.num_leaves, self.seeds, self.logistic_weight
-        require(
-            is_auto(trees) or is_whole(trees, 1),
-            "n_estimators",
-            trees,
-            "a whole number from 1 on, or 'auto'",
-            "it is the number of trees; 150 do for little data",
-        )
-        require(
-            is_auto(leaves) or is_whole(leaves, 2),
-            "num_leaves",
-            leaves,
-            "a whole number from 2 on, or 'auto'",
-            "a tree of one leaf tells no two leads apart; 7 do for little data",
-        )
-        require(
-            is_auto(weight) or (is_number(weight) and 0 <= float(weight) <= 1),
-            "logistic_weight",
-            weight,
-            "a number from 0 to 1, or 'auto'",
-            "it is the logistic part's share of the logit, and the trees have the rest; take 0 for trees alone",
-        )
-        require(
-            is_number(self.learning_rate) and 0 < self.learning_rate <= 1,
-            "learning_rate",
-            self.learning_rate,
-            "a number above 0, at most 1",
-            "it is how much of its correction each tree makes; the default is 0.03",
-        )
-        require(
-            is_auto(seeds) or is_whole(seeds, 1, _MOST_SEEDS),
-            "seeds",
-            seeds,
-            f"a whole number from 1 to {_MOST_SEEDS}, or 'auto'",
-            "it is how many models are averaged, and without one there are no predictions; 5 do",
-        )
-        names = () if isinstance(self.calibrators, str) else self.calibrators
-        require(
-            isinstance(names, Sequence)
-            and len(names) > 0
-            and all(name in CALIBRATOR_NAMES for name in names),
-            "calibrators",
-            self.calibrators,
-            f"a list of some of {', '.join(CALIBRATOR_NAMES)}",
-            "one of them is chosen; give ['none'] to leave the probabilities as they are",
-        )
-        for option in ("monotone", "lightgbm"):
-            given = getattr(self, option)
-            require(
-                given is None or isinstance(given, Mapping),
-                option,
-                given,
-                "a dict, or None",
-                "correct it, or leave it out",
-            )
-        require(
-            self.n_jobs is None or (isinstance(self.n_jobs, int | np.integer) and self.n_jobs != 0),
-            "n_jobs",
-            self.n_jobs,
-            "a whole number but 0, or None",
-            "it is the number of threads; -1 takes all processors",
-        )
-        check_random_state(self.random_state)
 
     def _seed(self) -> int:
         return 0 if self.random_state is None else int(self.random_state)

@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from convpredict.config.training import TrackingConfig
 from convpredict.errors import ConfigError
+from convpredict.files import release
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -179,7 +180,7 @@ def store_lock(uri: str) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(descriptor)
+        release(descriptor)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from inspect import signature
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from ..config.load import Project, load_project
 from ..errors import BusyError, DataError
+from ..files import release
 
 if TYPE_CHECKING:
     from ..history.history import History
@@ -118,9 +119,7 @@ def holding_results(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # closing alone would leave the lock with a child that was forked meanwhile
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-        os.close(descriptor)
+        release(descriptor)
 
 
 def keeping_forget_out(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BusyError, DataError
+from ...files import release
 from ..nightly.lock import describe_owner
 from .forgotten import FILE as FORGOTTEN
 
@@ -52,7 +53,7 @@ def sharing(folder: Path, command: str, *, create: bool = True) -> Iterator[None
         with suppress(OSError):  # the last one to leave clears the file
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(descriptor, 0)
-        _release(descriptor)
+        release(descriptor)
 
 
 @contextmanager
@@ -72,7 +73,7 @@ def alone(folder: Path) -> Iterator[None]:
     finally:
         with suppress(OSError):
             os.ftruncate(descriptor, 0)
-        _release(descriptor)
+        release(descriptor)
 
 
 def _open(folder: Path, *, create: bool) -> int | None:
@@ -107,13 +108,6 @@ def _take(descriptor: int, kind: int) -> bool:
             os.close(descriptor)
             return False
         return True
-
-
-def _release(descriptor: int) -> None:
-    """Give the lock up; closing alone would leave it with a child that was forked meanwhile."""
-    with suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-    os.close(descriptor)
 
 
 def _owners(descriptor: int) -> Iterator[str]:

@@ -18,9 +18,7 @@ GATE = "hours"
 _ALPHA = 0.001
 _FEWEST = 100
 _FEWEST_WEEKS = 3
-_LOOK_AT = (
-    "look at the time zone of the export and at sources.*.time_zone: are the times those of the source?"
-)
+_LOOK_AT = "look at the time zone of the export and at history.timezone: are the times those of the source?"
 
 
 def judge_hours(evidence: Evidence) -> GateResult:

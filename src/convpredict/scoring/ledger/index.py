@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DataError
-from ...files import sync, write_json
+from ...files import release, sync, write_json
 from ..nightly.facts import ModelIdentity
 
 FORMAT = 1
@@ -156,7 +156,7 @@ def changing(folder: Path) -> Iterator[Index]:
         remove_strays(folder, index)
         yield index
     finally:
-        os.close(descriptor)
+        release(descriptor)
 
 
 def remove_strays(folder: Path, index: Index) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BusyError, PublishError
+from ...files import release
 
 LOCK = "lock"
 _LARGEST_BYTES = 4096
@@ -52,7 +53,7 @@ def holding_lock(folder: Path, run_id: str) -> Iterator[Mapping[str, Any] | None
         finally:
             os.ftruncate(descriptor, 0)
     finally:
-        os.close(descriptor)
+        release(descriptor)
 
 
 def owner_of(folder: Path) -> Mapping[str, Any] | None:

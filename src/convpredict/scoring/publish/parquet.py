@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from ...config.nightly import ParquetTarget
 from ...errors import PublishError
-from ...files import replacing, write_text
+from ...files import release, replacing, write_text
 from .protocol import (
     Publication,
     Published,
@@ -259,7 +259,7 @@ class ParquetPublisher:
                     time.sleep(_POLL_SECONDS)
                 yield
             finally:
-                os.close(descriptor)
+                release(descriptor)
 
     @contextmanager
     def _explained(self, path: Path | None = None) -> Iterator[None]:
